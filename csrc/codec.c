@@ -1,0 +1,362 @@
+/* Codec: tensor <-> frame.  The frame's bytes are specified in docs/format.md. */
+#include <string.h>
+
+#include "bytes.h"
+#include "coder.h"
+#include "internal.h"
+
+#define VERSION 1
+#define COMPACT_FIRST 0xc0u /* high nibble; the low one is the version */
+#define COMPACT_HEADER 6    /* first byte, coder, codec id */
+#define FULL_HEADER 8       /* magic, version, length; the description follows, then the coder */
+#define DESCRIPTION_FIXED 4 /* bits, dtype, rank, reserved */
+#define CHECKSUM 4
+
+const char *spc_version(void) {
+    return SPC_VERSION;
+}
+
+const char *spc_status_text(spc_status status) {
+    switch (status) {
+    case SPC_OK:
+        return "success";
+    case SPC_ERROR_ARGUMENT:
+        return "an argument is NULL, unknown or out of range";
+    case SPC_ERROR_CODEBOOK:
+        return "centroids are not finite or not strictly ascending";
+    case SPC_ERROR_CAPACITY:
+        return "the output buffer is too small";
+    case SPC_ERROR_WORK:
+        return "the work buffer is too small";
+    case SPC_ERROR_CODER:
+        return "this build does not have the coder";
+    case SPC_ERROR_LIMIT:
+        return "more elements than the limit allows";
+    case SPC_ERROR_NOT_FRAME:
+        return "the bytes do not start like a frame";
+    case SPC_ERROR_VERSION:
+        return "the frame has a version that this library does not read";
+    case SPC_ERROR_TRUNCATED:
+        return "the frame is shorter or longer than it says";
+    case SPC_ERROR_CHECKSUM:
+        return "the checksum differs: the frame was damaged";
+    case SPC_ERROR_MISMATCH:
+        return "the frame was made by a codec with another codebook, shape or dtype";
+    case SPC_ERROR_CORRUPT:
+        return "the frame's content is impossible although its checksum is right";
+    }
+    return "unknown status";
+}
+
+/* ------------------------------------------------------------------ description and id */
+
+static size_t description_size(uint32_t bits, uint32_t rank) {
+    return DESCRIPTION_FIXED + 4 * (size_t)rank + ((size_t)4 << bits);
+}
+
+static size_t write_description(const spc_codec *codec, uint8_t *out) {
+    uint8_t *at = out + DESCRIPTION_FIXED;
+    out[0] = (uint8_t)codec->codebook.bits;
+    out[1] = (uint8_t)codec->dtype;
+    out[2] = (uint8_t)codec->shape.rank;
+    out[3] = 0;
+    for (uint32_t i = 0; i < codec->shape.rank; i++, at += 4) {
+        spc_store_le32(at, codec->shape.dims[i]);
+    }
+    for (uint32_t i = 0; i < 1u << codec->codebook.bits; i++, at += 4) {
+        uint32_t raw;
+        memcpy(&raw, &codec->codebook.centroids[i], sizeof raw);
+        spc_store_le32(at, raw);
+    }
+    return (size_t)(at - out);
+}
+
+spc_status spc_codec_init(spc_codec *codec, const spc_codebook *codebook, spc_dtype dtype,
+                          const spc_shape *shape) {
+    uint8_t description[DESCRIPTION_FIXED + 4 * SPC_MAX_RANK + 4 * SPC_MAX_CENTROIDS];
+    size_t n;
+    spc_status status;
+    if (!codec || !spc_codebook_usable(codebook) || !spc_dtype_size(dtype)) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    status = spc_shape_elements(shape, &n);
+    if (status != SPC_OK) {
+        return status;
+    }
+    codec->codebook = *codebook;
+    codec->dtype = dtype;
+    codec->shape = *shape;
+    codec->n = n;
+    codec->id = spc_crc32c(0, description, write_description(codec, description));
+    return SPC_OK;
+}
+
+size_t spc_feature_size(const spc_codec *codec) {
+    return codec ? codec->n * spc_dtype_size(codec->dtype) : 0;
+}
+
+/* ------------------------------------------------------------------ encode */
+
+static size_t header_size(const spc_codec *codec, spc_frame_kind kind) {
+    return kind == SPC_FRAME_COMPACT
+               ? COMPACT_HEADER
+               : FULL_HEADER + description_size(codec->codebook.bits, codec->shape.rank) + 1;
+}
+
+size_t spc_frame_bound(const spc_codec *codec, spc_frame_kind kind) {
+    if (!codec || !spc_codebook_usable(&codec->codebook)) {
+        return 0;
+    }
+    return header_size(codec, kind) + spc_packed_size(codec->n, codec->codebook.bits) + CHECKSUM;
+}
+
+/* Indices first, then whatever the coder wants; the fused pack path needs neither. */
+static size_t with_indices(const spc_codec *codec, spc_coder coder,
+                           size_t (*coder_size)(spc_coder, const spc_shape *, uint32_t)) {
+    if (!codec || coder == SPC_CODER_PACK || codec->n == 0) {
+        return 0;
+    }
+    return codec->n + coder_size(coder, &codec->shape, codec->codebook.bits);
+}
+
+size_t spc_encode_work_size(const spc_codec *codec, spc_coder coder) {
+    return with_indices(codec, coder, spc_coder_encode_work_size);
+}
+
+size_t spc_decode_work_size(const spc_codec *codec, spc_coder coder) {
+    return with_indices(codec, coder, spc_coder_decode_work_size);
+}
+
+static spc_status encode_payload(const spc_codec *codec, spc_coder coder, const void *feature,
+                                 uint8_t *payload, size_t *payload_len, spc_coder *used, void *work,
+                                 size_t work_len) {
+    const spc_codebook *codebook = &codec->codebook;
+    size_t packed_len = spc_packed_size(codec->n, codebook->bits);
+    if (coder == SPC_CODER_PACK || codec->n == 0) {
+        *used = SPC_CODER_PACK;
+        *payload_len = packed_len;
+        return spc_quantize_pack(codebook, codec->dtype, feature, codec->n, payload);
+    }
+    if (!work || work_len < codec->n) {
+        return SPC_ERROR_WORK;
+    }
+    (void)spc_quantize(codebook, codec->dtype, feature, codec->n, work);
+    return spc_coder_encode(coder, &codec->shape, codebook->bits, work, payload, packed_len,
+                            payload_len, used, (uint8_t *)work + codec->n, work_len - codec->n);
+}
+
+spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
+                      const void *feature, uint8_t *frame, size_t frame_cap, size_t *frame_len,
+                      void *work, size_t work_len) {
+    size_t header, payload_len, end;
+    spc_coder used;
+    spc_status status;
+    if (!codec || !frame || !frame_len || (codec->n > 0 && !feature) ||
+        !spc_codebook_usable(&codec->codebook) || !spc_coder_name(coder) ||
+        (kind != SPC_FRAME_COMPACT && kind != SPC_FRAME_SELF_DESCRIBING)) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    if (!spc_coder_available(coder)) {
+        return SPC_ERROR_CODER;
+    }
+    if (frame_cap < spc_frame_bound(codec, kind)) {
+        return SPC_ERROR_CAPACITY;
+    }
+    header = header_size(codec, kind);
+    status =
+        encode_payload(codec, coder, feature, frame + header, &payload_len, &used, work, work_len);
+    if (status != SPC_OK) {
+        return status;
+    }
+    end = header + payload_len;
+    if (kind == SPC_FRAME_COMPACT) {
+        frame[0] = (uint8_t)(COMPACT_FIRST | VERSION);
+        frame[1] = (uint8_t)used;
+        spc_store_le32(frame + 2, codec->id);
+    } else {
+        memcpy(frame, "SPC", 3);
+        frame[3] = VERSION;
+        spc_store_le32(frame + 4, (uint32_t)(end + CHECKSUM));
+        (void)write_description(codec, frame + FULL_HEADER);
+        frame[header - 1] = (uint8_t)used;
+    }
+    spc_store_le32(frame + end, spc_crc32c(0, frame, end));
+    *frame_len = end + CHECKSUM;
+    return SPC_OK;
+}
+
+/* ------------------------------------------------------------------ parse */
+
+static spc_status check_magic(const uint8_t *bytes, size_t len, spc_frame_kind *kind) {
+    if (len == 0) {
+        return SPC_ERROR_TRUNCATED;
+    }
+    if ((bytes[0] & 0xf0u) == COMPACT_FIRST) {
+        *kind = SPC_FRAME_COMPACT;
+        return (bytes[0] & 0x0fu) == VERSION ? SPC_OK : SPC_ERROR_VERSION;
+    }
+    *kind = SPC_FRAME_SELF_DESCRIBING;
+    if (memcmp(bytes, "SPC", len < 3 ? len : 3) != 0) {
+        return SPC_ERROR_NOT_FRAME;
+    }
+    if (len < 4) {
+        return SPC_ERROR_TRUNCATED;
+    }
+    return bytes[3] == VERSION ? SPC_OK : SPC_ERROR_VERSION;
+}
+
+spc_status spc_frame_length(const uint8_t *bytes, size_t bytes_len, size_t *frame_len) {
+    spc_frame_kind kind;
+    spc_status status;
+    if (!bytes || !frame_len) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    status = check_magic(bytes, bytes_len, &kind);
+    if (status != SPC_OK) {
+        return status;
+    }
+    if (kind == SPC_FRAME_COMPACT) {
+        return SPC_ERROR_ARGUMENT; /* its length is known to the transport alone */
+    }
+    if (bytes_len < FULL_HEADER) {
+        return SPC_ERROR_TRUNCATED;
+    }
+    *frame_len = spc_load_le32(bytes + 4);
+    return SPC_OK;
+}
+
+/* Checksum is right: whatever is impossible from here on was written so. */
+static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_info *info) {
+    const uint8_t *description = frame + FULL_HEADER;
+    uint32_t bits = description[0], rank = description[2];
+    size_t size;
+    if (bits < 1 || bits > 8 || rank > SPC_MAX_RANK || description[3] != 0 ||
+        !spc_dtype_size((spc_dtype)description[1])) {
+        return SPC_ERROR_CORRUPT;
+    }
+    size = description_size(bits, rank);
+    if (FULL_HEADER + size + 1 > end) {
+        return SPC_ERROR_CORRUPT;
+    }
+    info->bits = bits;
+    info->dtype = (spc_dtype)description[1];
+    info->shape.rank = rank;
+    for (uint32_t i = 0; i < rank; i++) {
+        info->shape.dims[i] = spc_load_le32(description + DESCRIPTION_FIXED + 4 * i);
+    }
+    if (spc_shape_elements(&info->shape, &info->n) != SPC_OK) {
+        return SPC_ERROR_CORRUPT;
+    }
+    info->codec_id = spc_crc32c(0, description, size);
+    info->coder = (spc_coder)description[size];
+    info->payload_offset = FULL_HEADER + size + 1;
+    return SPC_OK;
+}
+
+spc_status spc_frame_parse(const uint8_t *frame, size_t frame_len, spc_frame_info *info) {
+    spc_frame_kind kind;
+    spc_status status;
+    size_t least, end;
+    if (!frame || !info) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    memset(info, 0, sizeof *info);
+    status = check_magic(frame, frame_len, &kind);
+    if (status != SPC_OK) {
+        return status;
+    }
+    info->kind = kind;
+    least = kind == SPC_FRAME_COMPACT ? COMPACT_HEADER : FULL_HEADER + DESCRIPTION_FIXED;
+    if (frame_len < least + CHECKSUM) {
+        return SPC_ERROR_TRUNCATED;
+    }
+    if (kind == SPC_FRAME_SELF_DESCRIBING && spc_load_le32(frame + 4) != frame_len) {
+        return SPC_ERROR_TRUNCATED;
+    }
+    end = frame_len - CHECKSUM;
+    if (spc_crc32c(0, frame, end) != spc_load_le32(frame + end)) {
+        return SPC_ERROR_CHECKSUM;
+    }
+    if (kind == SPC_FRAME_COMPACT) {
+        info->coder = (spc_coder)frame[1];
+        info->codec_id = spc_load_le32(frame + 2);
+        info->payload_offset = COMPACT_HEADER;
+    } else {
+        status = parse_description(frame, end, info);
+        if (status != SPC_OK) {
+            return status;
+        }
+    }
+    info->payload_len = end - info->payload_offset;
+    return SPC_OK;
+}
+
+spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t frame_len,
+                                size_t max_elements, float *centroids, int32_t *thresholds) {
+    spc_frame_info info;
+    spc_codebook codebook;
+    const uint8_t *at;
+    spc_status status = spc_frame_parse(frame, frame_len, &info);
+    if (status != SPC_OK) {
+        return status;
+    }
+    if (!codec || !centroids || !thresholds || info.kind == SPC_FRAME_COMPACT) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    if (info.n > max_elements) {
+        return SPC_ERROR_LIMIT;
+    }
+    at = frame + FULL_HEADER + DESCRIPTION_FIXED + 4 * info.shape.rank;
+    for (uint32_t i = 0; i < 1u << info.bits; i++) {
+        uint32_t raw = spc_load_le32(at + 4 * i);
+        memcpy(&centroids[i], &raw, sizeof raw);
+    }
+    if (spc_codebook_init(&codebook, centroids, info.bits, thresholds) != SPC_OK) {
+        return SPC_ERROR_CORRUPT;
+    }
+    return spc_codec_init(codec, &codebook, info.dtype, &info.shape);
+}
+
+/* ------------------------------------------------------------------ decode */
+
+spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame_len, void *feature,
+                      size_t feature_cap, void *work, size_t work_len) {
+    spc_frame_info info;
+    const uint8_t *payload;
+    const spc_codebook *codebook;
+    spc_status status;
+    if (!codec || !spc_codebook_usable(&codec->codebook) || (codec->n > 0 && !feature)) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    status = spc_frame_parse(frame, frame_len, &info);
+    if (status != SPC_OK) {
+        return status;
+    }
+    if (info.codec_id != codec->id) {
+        return SPC_ERROR_MISMATCH;
+    }
+    if (!spc_coder_available(info.coder)) {
+        return SPC_ERROR_CODER;
+    }
+    if (feature_cap < spc_feature_size(codec)) {
+        return SPC_ERROR_CAPACITY;
+    }
+    codebook = &codec->codebook;
+    payload = frame + info.payload_offset;
+    if (info.coder == SPC_CODER_PACK) {
+        if (info.payload_len != spc_packed_size(codec->n, codebook->bits)) {
+            return SPC_ERROR_CORRUPT;
+        }
+        return spc_unpack_dequantize(codebook, codec->dtype, payload, codec->n, feature);
+    }
+    if (codec->n > 0 && (!work || work_len < codec->n)) {
+        return SPC_ERROR_WORK;
+    }
+    status =
+        spc_coder_decode(info.coder, &codec->shape, codebook->bits, payload, info.payload_len, work,
+                         work ? (uint8_t *)work + codec->n : NULL, work ? work_len - codec->n : 0);
+    if (status != SPC_OK) {
+        return status;
+    }
+    return spc_dequantize(codebook, codec->dtype, work, codec->n, feature);
+}

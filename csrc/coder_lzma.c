@@ -1,0 +1,157 @@
+/*
+ * Coder 1: the packed indices as one MicroLZMA stream, through liblzma.
+ *
+ * liblzma is the one part of the core that asks for memory; it gets it from the caller's work
+ * buffer.  Nothing is kept between calls, yet the memory is: a caller that passes the same buffer
+ * again pays neither for allocation nor for fresh pages, which cost more than the compression of
+ * a few kilobytes.
+ */
+#include <lzma.h>
+#include <string.h>
+
+#include "coder.h"
+#include "lzma_format.h"
+
+/* Measured on 1-4 bit features of 0.5-18 kB: a fast match finder loses nothing there, since
+ * matches are short; see docs/performance.md. */
+#define MATCH_FINDER LZMA_MF_HC3
+#define NICE_LEN 32
+#define DEPTH 8
+
+/* liblzma's own estimate leaves out its stream objects and our alignment. */
+#define STREAM_OBJECTS 16384
+#define ALIGNMENT 64
+
+typedef struct arena {
+    uint8_t *next;
+    size_t left;
+} arena;
+
+static void *arena_alloc(void *opaque, size_t count, size_t size) {
+    arena *from = opaque;
+    size_t bytes = (count * size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+    uint8_t *block = from->next;
+    if (size != 0 && count > SIZE_MAX / 2 / size) {
+        return NULL;
+    }
+    if (bytes > from->left) {
+        return NULL;
+    }
+    from->next += bytes;
+    from->left -= bytes;
+    return block;
+}
+
+static void arena_free(void *opaque, void *block) {
+    (void)opaque;
+    (void)block;
+}
+
+/* The first `packed_cap` bytes of work hold the packed indices, liblzma gets the rest. */
+static arena arena_behind(void *work, size_t work_len, size_t packed_cap) {
+    uintptr_t start = (uintptr_t)work + packed_cap;
+    size_t skip = packed_cap + (size_t)(-start & (ALIGNMENT - 1));
+    arena rest = {NULL, 0};
+    if (skip <= work_len) {
+        rest.next = (uint8_t *)work + skip;
+        rest.left = work_len - skip;
+    }
+    return rest;
+}
+
+static lzma_options_lzma options_for(size_t packed_len) {
+    lzma_options_lzma options;
+    memset(&options, 0, sizeof options);
+    options.dict_size = spc_lzma_dict_size(packed_len);
+    options.lc = SPC_LZMA_LC;
+    options.lp = SPC_LZMA_LP;
+    options.pb = SPC_LZMA_PB;
+    options.mode = LZMA_MODE_NORMAL;
+    options.nice_len = NICE_LEN;
+    options.mf = MATCH_FINDER;
+    options.depth = DEPTH;
+    return options;
+}
+
+static size_t work_size(const spc_symbols *symbols, uint64_t (*memory)(const lzma_filter *)) {
+    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
+    lzma_options_lzma options = options_for(packed_len);
+    const lzma_filter filters[] = {{LZMA_FILTER_LZMA1, &options}, {LZMA_VLI_UNKNOWN, NULL}};
+    return packed_len + ALIGNMENT + STREAM_OBJECTS + (size_t)memory(filters);
+}
+
+static size_t encode_work_size(const spc_symbols *symbols) {
+    return work_size(symbols, lzma_raw_encoder_memusage);
+}
+
+static size_t decode_work_size(const spc_symbols *symbols) {
+    return work_size(symbols, lzma_raw_decoder_memusage);
+}
+
+static size_t encode(const spc_symbols *symbols, const uint8_t *indices, uint8_t *payload,
+                     size_t cap, void *work, size_t work_len) {
+    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
+    lzma_options_lzma options = options_for(packed_len);
+    arena memory = arena_behind(work, work_len, packed_len);
+    lzma_allocator allocator = {arena_alloc, arena_free, &memory};
+    lzma_stream stream = LZMA_STREAM_INIT;
+    lzma_ret result;
+    if (packed_len < SPC_LZMA_MIN_INPUT || !memory.next) {
+        return 0;
+    }
+    (void)spc_pack(indices, symbols->n, symbols->bits, work);
+    stream.allocator = &allocator;
+    if (lzma_microlzma_encoder(&stream, &options) != LZMA_OK) {
+        return 0;
+    }
+    stream.next_in = work;
+    stream.avail_in = packed_len;
+    stream.next_out = payload;
+    stream.avail_out = cap;
+    /* The encoder takes as much input as fits the output, so all taken means all coded. */
+    result = lzma_code(&stream, LZMA_FINISH);
+    lzma_end(&stream);
+    return result == LZMA_STREAM_END && stream.avail_in == 0 ? cap - stream.avail_out : 0;
+}
+
+static spc_status decode(const spc_symbols *symbols, const uint8_t *payload, size_t payload_len,
+                         uint8_t *indices, void *work, size_t work_len) {
+    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
+    arena memory = arena_behind(work, work_len, packed_len);
+    lzma_allocator allocator = {arena_alloc, arena_free, &memory};
+    lzma_stream stream = LZMA_STREAM_INIT;
+    lzma_ret result;
+    if (payload_len == 0 || payload_len >= packed_len || payload[0] != SPC_LZMA_FIRST_BYTE) {
+        return SPC_ERROR_CORRUPT;
+    }
+    if (!memory.next) {
+        return SPC_ERROR_WORK;
+    }
+    stream.allocator = &allocator;
+    result =
+        lzma_microlzma_decoder(&stream, payload_len, packed_len, 1, spc_lzma_dict_size(packed_len));
+    if (result != LZMA_OK) {
+        return SPC_ERROR_WORK;
+    }
+    stream.next_in = payload;
+    stream.avail_in = payload_len;
+    stream.next_out = work;
+    stream.avail_out = packed_len;
+    result = lzma_code(&stream, LZMA_FINISH);
+    lzma_end(&stream);
+    if (result == LZMA_MEM_ERROR) {
+        return SPC_ERROR_WORK;
+    }
+    if (result != LZMA_STREAM_END || stream.avail_in != 0 || stream.avail_out != 0) {
+        return SPC_ERROR_CORRUPT;
+    }
+    return spc_unpack(work, symbols->n, symbols->bits, indices);
+}
+
+const spc_coder_ops spc_coder_lzma_ops = {
+    .name = "lzma",
+    .encode_work_size = encode_work_size,
+    .decode_work_size = decode_work_size,
+    .encode = encode,
+    .decode = decode,
+};

@@ -1,0 +1,45 @@
+/*
+ * The table of kernels, one set per instruction set, and the rung chosen for this CPU.
+ *
+ * A set is a whole table: what an instruction set does not speed up is the reference kernel again.
+ * Reference kernels are the definition; every other one must match them byte for byte.
+ */
+#ifndef SPC_KERNELS_H
+#define SPC_KERNELS_H
+
+#include "cpu.h"
+#include "splitcodec.h"
+
+typedef struct spc_kernels {
+    const char *name;
+    uint32_t features; /* spc_cpu bits that must all be present */
+
+    /* thresholds: 2^bits - 1 ascending keys, possibly coinciding */
+    void (*quantize_f32)(const int32_t *thresholds, uint32_t bits, const float *values, size_t n,
+                         uint8_t *indices);
+    void (*pack)(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed);
+    void (*unpack)(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices);
+    /* CRC-32C without the inversion before and after */
+    uint32_t (*crc32c)(uint32_t state, const uint8_t *bytes, size_t len);
+} spc_kernels;
+
+/* Reference kernels, also what other sets use for the ends of a buffer. */
+void spc_quantize_f32_reference(const int32_t *thresholds, uint32_t bits, const float *values,
+                                size_t n, uint8_t *indices);
+void spc_pack_reference(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed);
+void spc_unpack_reference(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices);
+uint32_t spc_crc32c_reference(uint32_t state, const uint8_t *bytes, size_t len);
+
+extern const spc_kernels spc_kernels_reference;
+#if defined(SPC_X86)
+extern const spc_kernels spc_kernels_sse42;
+extern const spc_kernels spc_kernels_avx2;
+#elif defined(SPC_ARM64)
+extern const spc_kernels spc_kernels_neon;
+extern const spc_kernels spc_kernels_neon_crc;
+#endif
+
+/* The fastest set that this CPU and the mask allow. */
+const spc_kernels *spc_kernels_get(void);
+
+#endif

@@ -1,0 +1,49 @@
+/* Ordered integer keys of floats, shared by everything that quantises. */
+#ifndef SPC_KEY_H
+#define SPC_KEY_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* Negative floats are sign and magnitude: flipping the magnitude bits makes them two's-complement
+ * ordered.  Needs no FPU and no comparison of floats, whose NaN and denormal rules differ. */
+static inline int32_t spc_key_of_bits(uint32_t bits) {
+    return (int32_t)(bits ^ ((0u - (bits >> 31)) >> 1));
+}
+
+static inline uint32_t spc_bits_of_float(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static inline int32_t spc_key(float x) {
+    return spc_key_of_bits(spc_bits_of_float(x));
+}
+
+/* Key of a small integer as a float, without the int-to-float call of an FPU-less target.
+ * |value| <= 255. */
+static inline int32_t spc_key_of_int(int value) {
+    uint32_t magnitude = (uint32_t)(value < 0 ? -value : value);
+    uint32_t exponent = 7, bits;
+    if (magnitude == 0) {
+        return 0;
+    }
+    while ((magnitude >> exponent) == 0) {
+        exponent--;
+    }
+    bits = ((127u + exponent) << 23) | ((magnitude << (23 - exponent)) & 0x7fffffu);
+    return spc_key_of_bits(value < 0 ? bits | 0x80000000u : bits);
+}
+
+/* Number of thresholds below `key`, in `bits` steps and without branches.  Also right where
+ * thresholds coincide.  This is the definition every kernel must match. */
+static inline uint32_t spc_index_of_key(const int32_t *thresholds, uint32_t bits, int32_t key) {
+    uint32_t index = 0;
+    for (uint32_t step = 1u << (bits - 1); step != 0; step >>= 1) {
+        index += thresholds[index + step - 1] < key ? step : 0;
+    }
+    return index;
+}
+
+#endif

@@ -1,0 +1,405 @@
+// The Python extension: argument checks, GIL, status -> exception; no logic.
+//
+// pysplitcodec/_abi.py offers the same names through cffi; the tests hold the two against each
+// other.  Arrays must arrive C-contiguous in native byte order: pysplitcodec/codec.py sees to it.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "splitcodec.h"
+
+namespace py = pybind11;
+
+namespace {
+
+[[noreturn]] void raise(spc_status status) {
+    py::object error = py::module_::import("pysplitcodec.errors")
+                           .attr("from_status")(static_cast<int>(status), spc_status_text(status));
+    PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
+    throw py::error_already_set();
+}
+
+void check(spc_status status) {
+    if (status != SPC_OK) {
+        raise(status);
+    }
+}
+
+// Per thread and kept: a fresh megabyte for every frame costs more than the coding of it.
+uint8_t *work_of(size_t size) {
+    thread_local std::unique_ptr<uint8_t[]> work;
+    thread_local size_t capacity = 0;
+    if (size > capacity) {
+        work.reset();
+        capacity = 0;
+        work.reset(new uint8_t[size]);
+        capacity = size;
+    }
+    return work.get();
+}
+
+// Any contiguous bytes-like object, held for the length of a call.
+class Bytes {
+  public:
+    explicit Bytes(const py::object &object) {
+        if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) {
+            throw py::error_already_set();
+        }
+    }
+    ~Bytes() {
+        PyBuffer_Release(&view_);
+    }
+    Bytes(const Bytes &) = delete;
+    Bytes &operator=(const Bytes &) = delete;
+    const uint8_t *data() const {
+        return static_cast<const uint8_t *>(view_.buf);
+    }
+    size_t size() const {
+        return static_cast<size_t>(view_.len);
+    }
+
+  private:
+    Py_buffer view_{};
+};
+
+// A bytes object of at most `cap`, filled by `fill(pointer) -> length` without the GIL.
+template <typename Fill> py::bytes make_bytes(size_t cap, Fill fill) {
+    PyObject *object = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(cap));
+    if (!object) {
+        throw py::error_already_set();
+    }
+    auto owner = py::reinterpret_steal<py::object>(object);
+    auto *data = reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(object));
+    size_t len = 0;
+    spc_status status;
+    {
+        py::gil_scoped_release release;
+        status = fill(data, &len);
+    }
+    check(status);
+    object = owner.release().ptr();
+    if (len != cap && _PyBytes_Resize(&object, static_cast<Py_ssize_t>(len)) != 0) {
+        throw py::error_already_set();
+    }
+    return py::reinterpret_steal<py::bytes>(object);
+}
+
+int typenum_of(spc_dtype dtype) {
+    switch (dtype) {
+    case SPC_INT8:
+        return py::dtype::of<int8_t>().num();
+    case SPC_UINT8:
+        return py::dtype::of<uint8_t>().num();
+    default:
+        return py::dtype::of<float>().num();
+    }
+}
+
+bool is_plain(const py::array &array, spc_dtype dtype) {
+    const py::dtype found = array.dtype();
+    const char order = found.byteorder();
+    const auto address = reinterpret_cast<uintptr_t>(array.data());
+    return found.num() == typenum_of(dtype) && (order == '=' || order == '|') &&
+           (array.flags() & py::array::c_style) != 0 &&
+           address % static_cast<uintptr_t>(found.itemsize()) == 0;
+}
+
+// For arguments that pysplitcodec itself prepares; a user's arrays are checked in Python.
+void require_plain(const py::array &array, spc_dtype dtype, size_t n, const char *name) {
+    if (!is_plain(array, dtype) || static_cast<size_t>(array.size()) != n) {
+        throw py::value_error(std::string(name) + ": wrong dtype, layout or number of elements");
+    }
+}
+
+spc_shape shape_of(const std::vector<uint32_t> &dims) {
+    spc_shape shape{};
+    if (dims.size() > SPC_MAX_RANK) {
+        raise(SPC_ERROR_ARGUMENT);
+    }
+    shape.rank = static_cast<uint32_t>(dims.size());
+    std::copy(dims.begin(), dims.end(), shape.dims);
+    return shape;
+}
+
+std::vector<uint32_t> dims_of(const spc_shape &shape) {
+    return {shape.dims, shape.dims + shape.rank};
+}
+
+spc_dtype dtype_of(int number) {
+    return static_cast<spc_dtype>(number);
+}
+spc_coder coder_of(int number) {
+    return static_cast<spc_coder>(number);
+}
+
+class Codebook {
+  public:
+    explicit Codebook(const py::array_t<float, py::array::c_style> &centroids)
+        : centroids_(centroids.data(), centroids.data() + centroids.size()),
+          thresholds_(centroids_.size()) {
+        uint32_t bits = 0;
+        while (bits < 8 && (size_t{1} << bits) < centroids_.size()) {
+            bits++;
+        }
+        if (centroids_.size() != size_t{1} << bits) {
+            raise(SPC_ERROR_ARGUMENT);
+        }
+        check(spc_codebook_init(&book, centroids_.data(), bits, thresholds_.data()));
+    }
+    Codebook(const Codebook &) = delete;
+    Codebook &operator=(const Codebook &) = delete;
+
+    py::array_t<int32_t> thresholds() const {
+        return py::array_t<int32_t>(static_cast<py::ssize_t>(thresholds_.size()) - 1,
+                                    thresholds_.data());
+    }
+
+    void quantize(int dtype, const py::array &values, py::array &indices) const {
+        const auto n = static_cast<size_t>(values.size());
+        require_plain(values, dtype_of(dtype), n, "values");
+        require_plain(indices, SPC_UINT8, n, "indices");
+        const void *from = values.data();
+        auto *to = static_cast<uint8_t *>(indices.mutable_data());
+        spc_status status;
+        {
+            py::gil_scoped_release release;
+            status = spc_quantize(&book, dtype_of(dtype), from, n, to);
+        }
+        check(status);
+    }
+
+    void dequantize(int dtype, const py::array &indices, py::array &values) const {
+        const auto n = static_cast<size_t>(indices.size());
+        require_plain(indices, SPC_UINT8, n, "indices");
+        require_plain(values, dtype_of(dtype), n, "values");
+        const auto *from = static_cast<const uint8_t *>(indices.data());
+        void *to = values.mutable_data();
+        spc_status status;
+        {
+            py::gil_scoped_release release;
+            status = spc_dequantize(&book, dtype_of(dtype), from, n, to);
+        }
+        check(status);
+    }
+
+    spc_codebook book{};
+
+  private:
+    std::vector<float> centroids_;
+    std::vector<int32_t> thresholds_;
+};
+
+class Codec {
+  public:
+    Codec(std::shared_ptr<Codebook> codebook, int dtype, const std::vector<uint32_t> &dims)
+        : codebook_(std::move(codebook)), dims_(dims.begin(), dims.end()) {
+        const spc_shape shape = shape_of(dims);
+        check(spc_codec_init(&codec_, &codebook_->book, dtype_of(dtype), &shape));
+    }
+    Codec(const Codec &) = delete;
+    Codec &operator=(const Codec &) = delete;
+
+    uint32_t id() const {
+        return codec_.id;
+    }
+
+    size_t bound(int kind) const {
+        return spc_frame_bound(&codec_, static_cast<spc_frame_kind>(kind));
+    }
+
+    // None unless `feature` is exactly what the codec takes; the caller then finds out why.
+    py::object encode(int coder, int kind, const py::object &feature) const {
+        if (!fits(feature)) {
+            return py::none();
+        }
+        const void *from = py::reinterpret_borrow<py::array>(feature).data();
+        const size_t cap = bound(kind);
+        return make_bytes(cap, [&](uint8_t *frame, size_t *len) {
+            const size_t work = spc_encode_work_size(&codec_, coder_of(coder));
+            return spc_encode(&codec_, coder_of(coder), static_cast<spc_frame_kind>(kind), from,
+                              frame, cap, len, work_of(work), work);
+        });
+    }
+
+    // False unless `out` is exactly what the codec gives.
+    bool decode(const py::object &frame, const py::object &out) const {
+        if (!fits(out)) {
+            return false;
+        }
+        const Bytes bytes(frame);
+        auto array = py::reinterpret_borrow<py::array>(out);
+        void *to = array.mutable_data();
+        const auto cap = static_cast<size_t>(array.nbytes());
+        spc_status status;
+        {
+            py::gil_scoped_release release;
+            spc_frame_info info;
+            status = spc_frame_parse(bytes.data(), bytes.size(), &info);
+            if (status == SPC_OK) {
+                const size_t work = spc_decode_work_size(&codec_, info.coder);
+                status =
+                    spc_decode(&codec_, bytes.data(), bytes.size(), to, cap, work_of(work), work);
+            }
+        }
+        check(status);
+        return true;
+    }
+
+  private:
+    bool fits(const py::object &object) const {
+        if (!py::isinstance<py::array>(object)) {
+            return false;
+        }
+        const auto array = py::reinterpret_borrow<py::array>(object);
+        if (static_cast<size_t>(array.ndim()) != dims_.size() || !is_plain(array, codec_.dtype)) {
+            return false;
+        }
+        return std::equal(dims_.begin(), dims_.end(), array.shape());
+    }
+
+    std::shared_ptr<Codebook> codebook_;
+    std::vector<py::ssize_t> dims_;
+    spc_codec codec_{};
+};
+
+void pack(const py::array &indices, uint32_t bits, py::array &packed) {
+    const auto n = static_cast<size_t>(indices.size());
+    require_plain(indices, SPC_UINT8, n, "indices");
+    require_plain(packed, SPC_UINT8, spc_packed_size(n, bits), "packed");
+    check(spc_pack(static_cast<const uint8_t *>(indices.data()), n, bits,
+                   static_cast<uint8_t *>(packed.mutable_data())));
+}
+
+void unpack(const py::array &packed, uint32_t bits, py::array &indices) {
+    const auto n = static_cast<size_t>(indices.size());
+    require_plain(indices, SPC_UINT8, n, "indices");
+    require_plain(packed, SPC_UINT8, spc_packed_size(n, bits), "packed");
+    check(spc_unpack(static_cast<const uint8_t *>(packed.data()), n, bits,
+                     static_cast<uint8_t *>(indices.mutable_data())));
+}
+
+std::pair<py::bytes, int> coder_encode(int coder, const std::vector<uint32_t> &dims, uint32_t bits,
+                                       const py::array &indices) {
+    const spc_shape shape = shape_of(dims);
+    size_t n = 0;
+    check(spc_shape_elements(&shape, &n));
+    require_plain(indices, SPC_UINT8, n, "indices");
+    const auto *from = static_cast<const uint8_t *>(indices.data());
+    const size_t cap = spc_coder_bound(coder_of(coder), &shape, bits);
+    spc_coder used = SPC_CODER_PACK;
+    py::bytes payload = make_bytes(cap, [&](uint8_t *to, size_t *len) {
+        const size_t work = spc_coder_encode_work_size(coder_of(coder), &shape, bits);
+        return spc_coder_encode(coder_of(coder), &shape, bits, from, to, cap, len, &used,
+                                work_of(work), work);
+    });
+    return {payload, static_cast<int>(used)};
+}
+
+void coder_decode(int coder, const std::vector<uint32_t> &dims, uint32_t bits,
+                  const py::object &payload, py::array &indices) {
+    const spc_shape shape = shape_of(dims);
+    size_t n = 0;
+    check(spc_shape_elements(&shape, &n));
+    require_plain(indices, SPC_UINT8, n, "indices");
+    const Bytes bytes(payload);
+    auto *to = static_cast<uint8_t *>(indices.mutable_data());
+    spc_status status;
+    {
+        py::gil_scoped_release release;
+        const size_t work = spc_coder_decode_work_size(coder_of(coder), &shape, bits);
+        status = spc_coder_decode(coder_of(coder), &shape, bits, bytes.data(), bytes.size(), to,
+                                  work_of(work), work);
+    }
+    check(status);
+}
+
+py::dict frame_parse(const py::object &frame) {
+    const Bytes bytes(frame);
+    spc_frame_info info;
+    check(spc_frame_parse(bytes.data(), bytes.size(), &info));
+    py::dict found;
+    found["kind"] = static_cast<int>(info.kind);
+    found["coder"] = static_cast<int>(info.coder);
+    found["codec_id"] = info.codec_id;
+    found["payload_offset"] = info.payload_offset;
+    found["payload_len"] = info.payload_len;
+    found["bits"] = info.bits;
+    found["dtype"] = static_cast<int>(info.dtype);
+    found["shape"] = py::tuple(py::cast(dims_of(info.shape)));
+    return found;
+}
+
+size_t frame_length(const py::object &frames) {
+    const Bytes bytes(frames);
+    size_t len = 0;
+    check(spc_frame_length(bytes.data(), bytes.size(), &len));
+    return len;
+}
+
+py::tuple codec_from_frame(const py::object &frame, size_t max_elements) {
+    const Bytes bytes(frame);
+    float centroids[SPC_MAX_CENTROIDS];
+    int32_t thresholds[SPC_MAX_CENTROIDS];
+    spc_codec codec;
+    check(spc_codec_from_frame(&codec, bytes.data(), bytes.size(), max_elements, centroids,
+                               thresholds));
+    return py::make_tuple(py::array_t<float>(py::ssize_t{1} << codec.codebook.bits, centroids),
+                          static_cast<int>(codec.dtype), py::tuple(py::cast(dims_of(codec.shape))));
+}
+
+uint32_t crc32c(const py::object &data, uint32_t crc) {
+    const Bytes bytes(data);
+    return spc_crc32c(crc, bytes.data(), bytes.size());
+}
+
+py::object coder_name(int coder) {
+    const char *name = spc_coder_name(coder_of(coder));
+    return name ? py::object(py::str(name)) : py::none();
+}
+
+} // namespace
+
+PYBIND11_MODULE(_core, module) {
+    module.doc() = "The C core of pysplitcodec; use the package, not this module.";
+
+    py::class_<Codebook, std::shared_ptr<Codebook>>(module, "Codebook")
+        .def(py::init<const py::array_t<float, py::array::c_style> &>(), py::arg("centroids"))
+        .def("thresholds", &Codebook::thresholds)
+        .def("quantize", &Codebook::quantize, py::arg("dtype"), py::arg("values"),
+             py::arg("indices"))
+        .def("dequantize", &Codebook::dequantize, py::arg("dtype"), py::arg("indices"),
+             py::arg("values"));
+
+    py::class_<Codec>(module, "Codec")
+        .def(py::init<std::shared_ptr<Codebook>, int, const std::vector<uint32_t> &>(),
+             py::arg("codebook"), py::arg("dtype"), py::arg("shape"))
+        .def("id", &Codec::id)
+        .def("bound", &Codec::bound, py::arg("kind"))
+        .def("encode", &Codec::encode, py::arg("coder"), py::arg("kind"), py::arg("feature"))
+        .def("decode", &Codec::decode, py::arg("frame"), py::arg("out"));
+
+    module.def("version", &spc_version);
+    module.def("pack", &pack, py::arg("indices"), py::arg("bits"), py::arg("packed"));
+    module.def("unpack", &unpack, py::arg("packed"), py::arg("bits"), py::arg("indices"));
+    module.def("packed_size", &spc_packed_size, py::arg("n"), py::arg("bits"));
+    module.def("coder_encode", &coder_encode, py::arg("coder"), py::arg("shape"), py::arg("bits"),
+               py::arg("indices"));
+    module.def("coder_decode", &coder_decode, py::arg("coder"), py::arg("shape"), py::arg("bits"),
+               py::arg("payload"), py::arg("indices"));
+    module.def("coder_name", &coder_name, py::arg("coder"));
+    module.def(
+        "coder_available", [](int coder) { return spc_coder_available(coder_of(coder)) != 0; },
+        py::arg("coder"));
+    module.def("frame_parse", &frame_parse, py::arg("frame"));
+    module.def("frame_length", &frame_length, py::arg("frames"));
+    module.def("codec_from_frame", &codec_from_frame, py::arg("frame"), py::arg("max_elements"));
+    module.def("crc32c", &crc32c, py::arg("data"), py::arg("crc") = 0);
+    module.def("cpu_features", &spc_cpu_features);
+    module.def("set_cpu_mask", &spc_set_cpu_mask, py::arg("mask"));
+    module.def("kernels_name", &spc_kernels_name);
+}

@@ -1,0 +1,29 @@
+"""pysplitcodec: quantise, code and send the feature at a network's split point.
+
+Importing this package needs numpy alone; everything heavier is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from pysplitcodec import errors
+from pysplitcodec.codebook import Codebook
+from pysplitcodec.codec import Codec, coders, decode, encode
+from pysplitcodec.errors import SplitCodecError
+from pysplitcodec.frame import FrameInfo, inspect, read_frames
+from pysplitcodec.native import core as _core
+
+__all__ = [
+    "Codebook",
+    "Codec",
+    "FrameInfo",
+    "SplitCodecError",
+    "__version__",
+    "coders",
+    "decode",
+    "encode",
+    "errors",
+    "inspect",
+    "read_frames",
+]
+
+__version__ = _core.version()

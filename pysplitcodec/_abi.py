@@ -1,0 +1,340 @@
+"""The C core through cffi in ABI mode: no compiler needed, only libsplitcodec and its header.
+
+Offers the same names as the extension `_core`; see `_core.pyi`.  The library is searched for in
+`SPLITCODEC_LIBRARY`, beside this package, and where the system keeps its libraries.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pysplitcodec.errors import MissingDependencyError, from_status
+
+try:
+    from cffi import FFI
+except ImportError as error:
+    raise MissingDependencyError(
+        "neither the extension pysplitcodec._core nor cffi is installed; "
+        "pip install 'pysplitcodec[cffi]' or build the package with a C++ compiler"
+    ) from error
+
+_HERE = Path(__file__).parent
+_HEADERS = (
+    _HERE / "include" / "splitcodec.h",
+    _HERE.parent / "csrc" / "include" / "splitcodec.h",
+    Path("/usr/local/include/splitcodec.h"),
+    Path("/usr/include/splitcodec.h"),
+)
+_DTYPES = {0: np.dtype(np.float32), 3: np.dtype(np.int8), 4: np.dtype(np.uint8)}
+_MAX_RANK = 8
+
+
+def _declarations() -> str:
+    """The public header without what cffi's parser does not take: comments and preprocessor."""
+    for header in _HEADERS:
+        if header.is_file():
+            text = header.read_text(encoding="utf-8")
+            break
+    else:
+        raise MissingDependencyError("splitcodec.h not found; reinstall pysplitcodec")
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    text = re.sub(r'#ifdef __cplusplus\n(extern "C" \{|\})\n#endif', "", text)
+    text = re.sub(r"^#.*$", "", text, flags=re.MULTILINE)
+    return text.replace("SPC_API", "")
+
+
+def _open() -> Any:
+    explicit = os.environ.get("SPLITCODEC_LIBRARY")
+    beside = sorted((_HERE / "lib").glob("*splitcodec*"))
+    system = ctypes.util.find_library("splitcodec")
+    candidates = [explicit] if explicit else [*map(str, beside), *([system] if system else [])]
+    for candidate in candidates:
+        try:
+            return _ffi.dlopen(candidate)
+        except OSError as error:
+            raise MissingDependencyError(f"cannot load {candidate}: {error}") from error
+    raise MissingDependencyError(
+        "libsplitcodec not found: set SPLITCODEC_LIBRARY to its path, "
+        "or install it with `cmake --install`"
+    )
+
+
+_ffi = FFI()
+_ffi.cdef(_declarations())
+_lib = _open()
+_local = threading.local()
+
+
+def _check(status: int) -> None:
+    if status:
+        raise from_status(status, _text(_lib.spc_status_text(status)))
+
+
+def _text(pointer: Any) -> str:
+    raw: bytes = _ffi.string(pointer)
+    return raw.decode("ascii")
+
+
+def _work(size: int) -> Any:
+    """Room for one call, kept per thread."""
+    if size == 0:
+        return _ffi.NULL
+    if getattr(_local, "size", 0) < size:
+        _local.room, _local.size = _ffi.new("uint8_t[]", size), size
+    return _local.room
+
+
+def _is_plain(array: Any, dtype: np.dtype[Any]) -> bool:
+    return (
+        isinstance(array, np.ndarray)
+        and array.dtype == dtype
+        and array.dtype.isnative
+        and array.flags.c_contiguous
+        and array.flags.aligned
+    )
+
+
+def _pointer(array: np.ndarray[Any, Any], kind: str, n: int, name: str, write: bool = False) -> Any:
+    dtype = {"float *": np.float32, "uint8_t *": np.uint8, "int8_t *": np.int8}[kind]
+    if not _is_plain(array, np.dtype(dtype)) or array.size != n:
+        raise ValueError(f"{name}: wrong dtype, layout or number of elements")
+    if write and not array.flags.writeable:
+        raise ValueError(f"{name}: array is not writeable")
+    return _ffi.cast(kind, array.ctypes.data)
+
+
+def _values(
+    array: np.ndarray[Any, Any], dtype: int, n: int, name: str, write: bool = False
+) -> Any:
+    kind = {0: "float *", 3: "int8_t *", 4: "uint8_t *"}[dtype]
+    return _pointer(array, kind, n, name, write)
+
+
+def _shape(dims: Sequence[int]) -> Any:
+    if len(dims) > _MAX_RANK:
+        _check(_lib.SPC_ERROR_ARGUMENT)
+    shape = _ffi.new("spc_shape *")
+    shape.rank = len(dims)
+    for i, dim in enumerate(dims):
+        shape.dims[i] = dim
+    return shape
+
+
+def _elements(shape: Any) -> int:
+    n = _ffi.new("size_t *")
+    _check(_lib.spc_shape_elements(shape, n))
+    return int(n[0])
+
+
+class Codebook:
+    def __init__(self, centroids: np.ndarray[Any, Any]) -> None:
+        self._centroids = np.array(centroids, dtype=np.float32)
+        bits = max(self._centroids.size - 1, 0).bit_length()
+        if self._centroids.size != 1 << bits:
+            _check(_lib.SPC_ERROR_ARGUMENT)
+        self._thresholds = np.empty(max(self._centroids.size - 1, 1), dtype=np.int32)
+        self.struct = _ffi.new("spc_codebook *")
+        _check(
+            _lib.spc_codebook_init(
+                self.struct,
+                _ffi.cast("float *", self._centroids.ctypes.data),
+                bits,
+                _ffi.cast("int32_t *", self._thresholds.ctypes.data),
+            )
+        )
+
+    def thresholds(self) -> np.ndarray[Any, Any]:
+        return self._thresholds.copy()
+
+    def quantize(
+        self, dtype: int, values: np.ndarray[Any, Any], indices: np.ndarray[Any, Any]
+    ) -> None:
+        n = values.size
+        source = _values(values, dtype, n, "values")
+        target = _pointer(indices, "uint8_t *", n, "indices", write=True)
+        _check(_lib.spc_quantize(self.struct, dtype, source, n, target))
+
+    def dequantize(
+        self, dtype: int, indices: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
+    ) -> None:
+        n = indices.size
+        source = _pointer(indices, "uint8_t *", n, "indices")
+        target = _values(values, dtype, n, "values", write=True)
+        _check(_lib.spc_dequantize(self.struct, dtype, source, n, target))
+
+
+class Codec:
+    def __init__(self, codebook: Codebook, dtype: int, shape: Sequence[int]) -> None:
+        self._codebook = codebook  # owns what the struct points to
+        self._dtype, self._shape = _DTYPES.get(dtype), tuple(shape)
+        self._codec = _ffi.new("spc_codec *")
+        _check(_lib.spc_codec_init(self._codec, codebook.struct, dtype, _shape(shape)))
+
+    def id(self) -> int:
+        return int(self._codec.id)
+
+    def bound(self, kind: int) -> int:
+        return int(_lib.spc_frame_bound(self._codec, kind))
+
+    def _fits(self, array: Any) -> bool:
+        assert self._dtype is not None  # spc_codec_init has refused any other
+        return _is_plain(array, self._dtype) and array.shape == self._shape
+
+    def encode(self, coder: int, kind: int, feature: object) -> bytes | None:
+        if not self._fits(feature):
+            return None
+        assert isinstance(feature, np.ndarray)
+        frame = _ffi.new("uint8_t[]", self.bound(kind))
+        length = _ffi.new("size_t *")
+        work = _lib.spc_encode_work_size(self._codec, coder)
+        _check(
+            _lib.spc_encode(
+                self._codec,
+                coder,
+                kind,
+                _ffi.cast("void *", feature.ctypes.data),
+                frame,
+                len(frame),
+                length,
+                _work(work),
+                work,
+            )
+        )
+        return bytes(_ffi.buffer(frame, length[0]))
+
+    def decode(self, frame: Any, out: object) -> bool:
+        if not self._fits(out):
+            return False
+        assert isinstance(out, np.ndarray)
+        if not out.flags.writeable:
+            raise ValueError("out: array is not writeable")
+        info = _parse(frame)
+        data = _ffi.from_buffer(frame)
+        work = _lib.spc_decode_work_size(self._codec, info.coder)
+        target = _ffi.cast("void *", out.ctypes.data)
+        _check(
+            _lib.spc_decode(
+                self._codec, data, len(data), target, out.nbytes, _work(work), work
+            )
+        )
+        return True
+
+
+def version() -> str:
+    return _text(_lib.spc_version())
+
+
+def packed_size(n: int, bits: int) -> int:
+    return int(_lib.spc_packed_size(n, bits))
+
+
+def pack(indices: np.ndarray[Any, Any], bits: int, packed: np.ndarray[Any, Any]) -> None:
+    n = indices.size
+    source = _pointer(indices, "uint8_t *", n, "indices")
+    target = _pointer(packed, "uint8_t *", packed_size(n, bits), "packed", write=True)
+    _check(_lib.spc_pack(source, n, bits, target))
+
+
+def unpack(packed: np.ndarray[Any, Any], bits: int, indices: np.ndarray[Any, Any]) -> None:
+    n = indices.size
+    source = _pointer(packed, "uint8_t *", packed_size(n, bits), "packed")
+    target = _pointer(indices, "uint8_t *", n, "indices", write=True)
+    _check(_lib.spc_unpack(source, n, bits, target))
+
+
+def coder_encode(
+    coder: int, shape: Sequence[int], bits: int, indices: np.ndarray[Any, Any]
+) -> tuple[bytes, int]:
+    dims = _shape(shape)
+    source = _pointer(indices, "uint8_t *", _elements(dims), "indices")
+    payload = _ffi.new("uint8_t[]", _lib.spc_coder_bound(coder, dims, bits) or 1)
+    length, used = _ffi.new("size_t *"), _ffi.new("spc_coder *")
+    work = _lib.spc_coder_encode_work_size(coder, dims, bits)
+    _check(
+        _lib.spc_coder_encode(
+            coder, dims, bits, source, payload, len(payload), length, used, _work(work), work
+        )
+    )
+    return bytes(_ffi.buffer(payload, length[0])), int(used[0])
+
+
+def coder_decode(
+    coder: int, shape: Sequence[int], bits: int, payload: Any, indices: np.ndarray[Any, Any]
+) -> None:
+    dims = _shape(shape)
+    target = _pointer(indices, "uint8_t *", _elements(dims), "indices", write=True)
+    data = _ffi.from_buffer(payload)
+    work = _lib.spc_coder_decode_work_size(coder, dims, bits)
+    _check(
+        _lib.spc_coder_decode(coder, dims, bits, data, len(data), target, _work(work), work)
+    )
+
+
+def coder_name(coder: int) -> str | None:
+    name = _lib.spc_coder_name(coder)
+    return None if name == _ffi.NULL else _text(name)
+
+
+def coder_available(coder: int) -> bool:
+    return bool(_lib.spc_coder_available(coder))
+
+
+def _parse(frame: Any) -> Any:
+    info = _ffi.new("spc_frame_info *")
+    data = _ffi.from_buffer(frame)
+    _check(_lib.spc_frame_parse(data, len(data), info))
+    return info
+
+
+def frame_parse(frame: Any) -> dict[str, Any]:
+    info = _parse(frame)
+    names = ("kind", "coder", "codec_id", "payload_offset", "payload_len", "bits", "dtype")
+    found: dict[str, Any] = {name: int(getattr(info, name)) for name in names}
+    found["shape"] = tuple(info.shape.dims[0 : info.shape.rank])
+    return found
+
+
+def frame_length(frames: Any) -> int:
+    data = _ffi.from_buffer(frames)
+    length = _ffi.new("size_t *")
+    _check(_lib.spc_frame_length(data, len(data), length))
+    return int(length[0])
+
+
+def codec_from_frame(
+    frame: Any, max_elements: int
+) -> tuple[np.ndarray[Any, Any], int, tuple[int, ...]]:
+    data = _ffi.from_buffer(frame)
+    codec = _ffi.new("spc_codec *")
+    centroids, thresholds = _ffi.new("float[256]"), _ffi.new("int32_t[256]")
+    _check(
+        _lib.spc_codec_from_frame(codec, data, len(data), max_elements, centroids, thresholds)
+    )
+    count = 1 << codec.codebook.bits
+    values = np.frombuffer(_ffi.buffer(centroids), dtype=np.float32, count=count).copy()
+    return values, int(codec.dtype), tuple(codec.shape.dims[0 : codec.shape.rank])
+
+
+def crc32c(data: Any, crc: int = 0) -> int:
+    view = _ffi.from_buffer(data)
+    return int(_lib.spc_crc32c(crc, view, len(view)))
+
+
+def cpu_features() -> int:
+    return int(_lib.spc_cpu_features())
+
+
+def set_cpu_mask(mask: int) -> None:
+    _lib.spc_set_cpu_mask(mask)
+
+
+def kernels_name() -> str:
+    return _text(_lib.spc_kernels_name())

@@ -1,0 +1,299 @@
+"""Codebooks: the levels a feature is quantised to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pysplitcodec.errors import (
+    ArgumentError,
+    CodebookError,
+    FeatureError,
+    MissingDependencyError,
+)
+from pysplitcodec.native import DTYPES, core
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Codebook"]
+
+FitMethod = Literal["kmeans", "minmax", "quantile"]
+
+# Dynamic programming over n distinct values and k centroids holds 16 n k bytes: 268 MB at k = 256.
+_MAX_DISTINCT = 1 << 16
+
+
+class Codebook:
+    """A sorted table of 2**bits centroids, and the thresholds between them.
+
+    centroids: 2, 4, ... or 256 finite float values, strictly ascending as float32; -0.0 counts as
+    0.0.  Raises CodebookError otherwise.
+
+    An element's index is the number of thresholds below it: the nearest centroid in exact
+    arithmetic, the lower one on a tie.  Infinities and NaNs take the first or last index by their
+    sign bit.  Codebooks are immutable, compare by value and can be shared between threads.
+
+    >>> Codebook([0.0, 1.0]).quantize(np.float32([-3, 0.5, 0.75]))
+    array([0, 0, 1], dtype=uint8)
+    """
+
+    __slots__ = ("_centroids", "_native")
+
+    def __init__(self, centroids: ArrayLike) -> None:
+        try:
+            values = np.array(centroids, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise CodebookError(f"centroids are not numbers: {error}") from None
+        if values.ndim != 1 or values.size not in (2, 4, 8, 16, 32, 64, 128, 256):
+            raise CodebookError(
+                f"centroids have shape {values.shape}: expected one dimension of 2, 4, 8, ... or "
+                "256 values"
+            )
+        if not np.isfinite(values).all():
+            at = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise CodebookError(f"centroids[{at}] is {values[at]}: expected a finite value")
+        values += np.float32(0.0)  # -0.0 becomes 0.0
+        steps = np.flatnonzero(values[1:] <= values[:-1])
+        if steps.size:
+            at = int(steps[0])
+            wrong = "repeated" if values[at] == values[at + 1] else "out of order"
+            raise CodebookError(
+                f"centroids[{at}] and [{at + 1}] are {wrong} ({values[at]}, {values[at + 1]}): "
+                "expected strictly ascending values"
+            )
+        values.setflags(write=False)
+        self._centroids: NDArray[np.float32] = values
+        self._native = core.Codebook(values)
+
+    @classmethod
+    def fit(cls, feature: ArrayLike, bits: int, method: FitMethod = "kmeans") -> Codebook:
+        """Fit 2**bits centroids to the values of `feature`.
+
+        feature: numbers of any shape and real dtype, all finite, with at least 2**bits distinct
+        values as float32.  Deterministic.  `method` is
+
+        - "kmeans": least squared error, by exact one-dimensional k-means (TCL, section III-C).
+          Beyond 65,536 distinct values, equally many neighbours are first merged into their mean.
+          Needs the extra "fit".
+        - "minmax": evenly spaced from the least to the greatest value.
+        - "quantile": equally many values near each centroid, as far as values repeat.
+
+        Raises CodebookError if there are fewer distinct values than centroids, FeatureError if
+        `feature` is not numeric, finite and filled.
+
+        >>> Codebook.fit(np.float32([0, 0, 1, 1]), bits=1).centroids
+        array([0., 1.], dtype=float32)
+        """
+        if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8:
+            raise ArgumentError(f"bits is {bits!r}: expected an integer from 1 to 8")
+        if method not in ("kmeans", "minmax", "quantile"):
+            raise ArgumentError(
+                f"method is {method!r}: expected 'kmeans', 'minmax' or 'quantile'"
+            )
+        values = _finite_values(feature)
+        count = 1 << int(bits)
+        if method == "minmax":
+            return cls(np.linspace(values.min(), values.max(), count, dtype=np.float64))
+        distinct, weights = np.unique(values, return_counts=True)
+        if distinct.size < count:
+            raise CodebookError(
+                f"feature has {distinct.size} distinct values: {bits} bits need at least {count}"
+            )
+        if method == "quantile":
+            return cls(distinct[_quantile_positions(weights, count)])
+        return cls(_kmeans_centroids(distinct, weights, count))
+
+    @property
+    def bits(self) -> int:
+        """Width of an index, 1 to 8."""
+        return self._centroids.size.bit_length() - 1
+
+    @property
+    def centroids(self) -> NDArray[np.float32]:
+        """The 2**bits levels, ascending; read-only."""
+        return self._centroids
+
+    @property
+    def thresholds(self) -> NDArray[np.float32]:
+        """The 2**bits - 1 values that indices count: the largest floats not above each midpoint."""
+        keys = self._native.thresholds()
+        raw: NDArray[np.int32] = np.where(keys < 0, keys ^ 0x7FFFFFFF, keys).astype(np.int32)
+        return raw.view(np.float32)
+
+    def quantize(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the index of every element: uint8, same shape.
+
+        values: float32, int8 or uint8 in native byte order, of any shape.  Integers stand for
+        themselves: a model's scale and zero point are the model's own business.  Raises
+        FeatureError on another dtype.
+        """
+        plain = as_plain(values)
+        indices = np.empty(plain.shape, dtype=np.uint8)
+        self._native.quantize(DTYPES[plain.dtype.name], plain, indices)
+        return indices
+
+    def dequantize(
+        self, indices: NDArray[np.uint8], dtype: Literal["float32", "int8", "uint8"] = "float32"
+    ) -> NDArray[Any]:
+        """Return the centroid of every index; for integer dtypes rounded (halves up) and clamped.
+
+        indices: uint8, below 2**bits, of any shape.  Raises FeatureError otherwise.
+        """
+        if dtype not in DTYPES:
+            raise ArgumentError(f"dtype is {dtype!r}: expected one of {', '.join(DTYPES)}")
+        plain = as_plain(indices, ("uint8",), name="indices")
+        values = np.empty(plain.shape, dtype=dtype)
+        try:
+            self._native.dequantize(DTYPES[dtype], plain, values)
+        except ArgumentError:
+            raise FeatureError(
+                f"indices reach {int(plain.max())}: expected less than {self._centroids.size}"
+            ) from None
+        return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description; floats survive JSON exactly."""
+        return {"centroids": [float(value) for value in self._centroids]}
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> Codebook:
+        """Undo `to_dict`.  Raises CodebookError on anything else."""
+        if not isinstance(description, Mapping) or "centroids" not in description:
+            raise CodebookError("codebook description has no 'centroids'")
+        return cls(description["centroids"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the codebook to a `.json` or `.safetensors` file (the latter needs the extra)."""
+        path = Path(path)
+        if path.suffix == ".json":
+            path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        elif path.suffix == ".safetensors":
+            _safetensors().save_file({"centroids": self._centroids}, path)
+        else:
+            raise ArgumentError(f"path is {str(path)!r}: expected a .json or .safetensors file")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Codebook:
+        """Read what `save` wrote.  Raises CodebookError if the file holds no codebook."""
+        path = Path(path)
+        if path.suffix == ".json":
+            try:
+                return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            except (UnicodeDecodeError, json.JSONDecodeError) as error:
+                raise CodebookError(f"{path} is not JSON: {error}") from None
+        if path.suffix == ".safetensors":
+            library = _safetensors()
+            data = path.read_bytes()
+            try:
+                return cls.from_dict(library.load(data))
+            except CodebookError:
+                raise
+            except Exception as error:  # safetensors' own errors share no public base class
+                raise CodebookError(f"{path} is not a safetensors file: {error}") from None
+        raise ArgumentError(f"path is {str(path)!r}: expected a .json or .safetensors file")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Codebook):
+            return NotImplemented
+        return np.array_equal(self._centroids, other._centroids)
+
+    def __hash__(self) -> int:
+        return hash(self._centroids.tobytes())
+
+    def __reduce__(self) -> tuple[type[Codebook], tuple[NDArray[np.float32]]]:
+        return Codebook, (self._centroids,)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{value:.6g}" for value in self._centroids[:8])
+        rest = ", ..." if self._centroids.size > 8 else ""
+        return f"Codebook([{shown}{rest}])"
+
+
+def as_plain(
+    values: object, dtypes: tuple[str, ...] = tuple(DTYPES), name: str = "values"
+) -> NDArray[Any]:
+    """Return `values` as a contiguous, aligned array, copied only if it is not one already.
+
+    Raises FeatureError unless it is an array of one of `dtypes` in native byte order.
+    """
+    if not isinstance(values, np.ndarray):
+        if not hasattr(values, "__array__"):
+            raise FeatureError(f"{name} is a {type(values).__name__}: expected a numpy array")
+        values = np.asarray(values)
+    if values.dtype.name not in dtypes:
+        raise FeatureError(f"{name} has dtype {values.dtype}: expected {' or '.join(dtypes)}")
+    if not values.dtype.isnative:
+        raise FeatureError(
+            f"{name} has byte order {values.dtype.byteorder!r}: expected the machine's own "
+            f"(use .astype({values.dtype.name!r}))"
+        )
+    # ascontiguousarray would turn a scalar array into one of rank 1
+    return np.require(values, requirements=["C", "A"]) if values.ndim else values.copy()
+
+
+def _finite_values(feature: ArrayLike) -> NDArray[np.float32]:
+    try:
+        values = np.asarray(feature)
+    except ValueError as error:
+        raise FeatureError(f"feature is not an array: {error}") from None
+    if values.dtype.kind not in "fiu":
+        raise FeatureError(f"feature has dtype {values.dtype}: expected real numbers")
+    if values.size == 0:
+        raise FeatureError(f"feature has shape {values.shape}: expected at least one element")
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32).reshape(-1) + np.float32(0.0)
+    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise FeatureError(f"feature has {bad} values that are not finite as float32")
+    return values
+
+
+def _quantile_positions(weights: NDArray[np.int64], count: int) -> NDArray[np.intp]:
+    """Positions of the centroids among the distinct values, all different.
+
+    Where one value (a ReLU's zero, say) holds several quantiles, the next distinct values take
+    the places that are left.
+    """
+    ends = np.cumsum(weights)
+    targets = (np.arange(count) + 0.5) / count * ends[-1]
+    positions = np.searchsorted(ends, targets)
+    order = np.arange(count)
+    positions = np.maximum.accumulate(positions - order) + order
+    return np.minimum(positions, weights.size - count + order)
+
+
+def _kmeans_centroids(
+    distinct: NDArray[np.float32], weights: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    try:
+        import ckwrap
+    except ImportError:
+        raise MissingDependencyError(
+            "Codebook.fit(method='kmeans') needs ckwrap: pip install 'pysplitcodec[fit]'"
+        ) from None
+    values, mass = distinct.astype(np.float64), weights.astype(np.float64)
+    if values.size > _MAX_DISTINCT:
+        starts = np.linspace(0, values.size, _MAX_DISTINCT, endpoint=False).astype(np.intp)
+        total = np.add.reduceat(values * mass, starts)
+        mass = np.add.reduceat(mass, starts)
+        values = total / mass
+    result = ckwrap.ckmeans(values, count, weights=mass)
+    centers: NDArray[np.float64] = np.asarray(result.centers, dtype=np.float64)
+    return centers
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise MissingDependencyError(
+            "safetensors files need safetensors: pip install 'pysplitcodec[safetensors]'"
+        ) from None
+    return safetensors.numpy
