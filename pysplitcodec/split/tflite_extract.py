@@ -1,0 +1,163 @@
+"""Writing part of a TFLite model as a model of its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pysplitcodec.split.tflite_file import AlignedBuffer, schema, tensor_name, write_model
+from pysplitcodec.split.tflite_graph import Graph, bits
+
+# Other metadata is dropped: it describes the inputs and outputs of the whole model
+# (TFLITE_METADATA, whose files sit behind the flatbuffer) or refers to numbers that change here.
+_KEPT_METADATA = frozenset(
+    [b"min_runtime_version", b"CONVERSION_METADATA", b"reduced_precision_support"]
+)
+
+
+def extract(graph: Graph, operators: int, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+    """Write `operators` (bits) of subgraph 0 as a TFLite model from `inputs` to `outputs`.
+
+    The new model holds nothing that its operators do not use: tensors, weights, operator codes
+    and other subgraphs are left out and the rest renumbered.
+    """
+    return _Extraction(graph).run(operators, inputs, outputs)
+
+
+class _Extraction:
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._old = graph.tree
+        self._codes: dict[int, int] = {}
+        self._subgraphs = {0: 0}
+        # Old number -> new number.  Buffer 0 is the empty one, in every model.
+        self._buffers = {0: 0}
+        self._new_buffers = [AlignedBuffer(None)]
+
+    def run(self, operators: int, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        new = schema().ModelT()
+        new.version = self._old.version
+        new.description = self._old.description
+        main = self._main(operators, inputs, outputs)
+        new.subgraphs = [main]
+        # The list of subgraphs grows while their operators are copied.
+        while len(new.subgraphs) < len(self._subgraphs):
+            number = list(self._subgraphs)[len(new.subgraphs)]
+            new.subgraphs.append(self._whole(number))
+        new.metadata = self._metadata()
+        new.operatorCodes = [self._old.operatorCodes[old] for old in self._codes]
+        new.buffers = self._new_buffers
+        new.signatureDefs = self._signatures(inputs, outputs)
+        return write_model(new)
+
+    def _main(self, operators: int, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
+        old = self._old.subgraphs[0]
+        kept = [old.operators[number] for number in bits(operators)]
+        used = {*inputs, *outputs}
+        for operator in kept:
+            for vector in (operator.inputs, operator.outputs, operator.intermediates):
+                used.update(() if vector is None else (int(t) for t in vector))
+        used.discard(-1)
+        self._tensors = {tensor: number for number, tensor in enumerate(sorted(used))}
+
+        new = schema().SubGraphT()
+        new.name = old.name
+        new.tensors = [self._tensor(old.tensors[tensor]) for tensor in self._tensors]
+        new.inputs = self._renumber(inputs)
+        new.outputs = self._renumber(outputs)
+        new.operators = []
+        for operator in kept:
+            operator = self._operator(operator)
+            operator.inputs = self._renumber(operator.inputs)
+            operator.outputs = self._renumber(operator.outputs)
+            operator.intermediates = self._renumber(operator.intermediates)
+            new.operators.append(operator)
+        return new
+
+    def _whole(self, number: int) -> Any:
+        """Subgraph `number`, all of it: only its buffers and operator codes are renumbered."""
+        new = copy.copy(self._old.subgraphs[number])
+        new.tensors = [self._tensor(tensor) for tensor in new.tensors or []]
+        new.operators = [self._operator(operator) for operator in new.operators or []]
+        new.debugMetadataIndex = -1
+        return new
+
+    def _renumber(self, tensors: Any) -> Any:
+        if tensors is None:
+            return None
+        # -1 stands for an optional tensor that is absent.
+        return np.array([self._tensors.get(int(t), -1) for t in tensors], np.int32)
+
+    def _tensor(self, old: Any) -> Any:
+        new = copy.copy(old)
+        new.buffer = self._buffer(old.buffer)
+        return new
+
+    def _buffer(self, old: int) -> int:
+        data = self._old.buffers[old].data if self._old.buffers else None
+        # Converters give every activation an empty buffer of its own; the shared one will do.
+        # A buffer of no bytes is not the same as none: it makes an empty tensor a constant.
+        if data is None:
+            return 0
+        if old not in self._buffers:
+            self._buffers[old] = len(self._new_buffers)
+            self._new_buffers.append(AlignedBuffer(np.asarray(data, np.uint8)))
+        return self._buffers[old]
+
+    def _operator(self, old: Any) -> Any:
+        new = copy.copy(old)
+        new.opcodeIndex = self._codes.setdefault(old.opcodeIndex, len(self._codes))
+        new.debugMetadataIndex = -1
+        for reference in self._graph.references(old):
+            # Copied first, for the other half of the model needs the old numbers.
+            options = copy.copy(getattr(new, reference.options))
+            setattr(new, reference.options, options)
+            numbers = [
+                self._subgraphs.setdefault(n, len(self._subgraphs)) if n >= 0 else n
+                for n in reference.subgraphs
+            ]
+            several = reference.field.endswith("Indices")
+            setattr(options, reference.field, numbers if several else numbers[0])
+        return new
+
+    def _metadata(self) -> Any:
+        kept = []
+        for entry in self._old.metadata or []:
+            if entry.name in _KEPT_METADATA and entry.buffer < len(self._old.buffers or []):
+                entry = copy.copy(entry)
+                entry.buffer = self._buffer(entry.buffer)
+                kept.append(entry)
+        return kept or None
+
+    def _signatures(self, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
+        """The signatures of subgraph 0, under their own names for what is still there.
+
+        A side that had no name, the feature's, is named after its tensor.
+        """
+        kept = []
+        for old in self._old.signatureDefs or []:
+            if old.subgraphIndex != 0:
+                continue
+            new = copy.copy(old)
+            new.inputs = self._arguments(old.inputs, inputs)
+            new.outputs = self._arguments(old.outputs, outputs)
+            kept.append(new)
+        return kept or None
+
+    def _arguments(self, old: Any, tensors: Sequence[int]) -> list[Any]:
+        arguments = []
+        for entry in old or []:
+            if entry.tensorIndex in tensors:
+                entry = copy.copy(entry)
+                entry.tensorIndex = self._tensors[entry.tensorIndex]
+                arguments.append(entry)
+        if not arguments:
+            for tensor in tensors:
+                entry = schema().TensorMapT()
+                entry.name = tensor_name(self._graph.tensors[tensor])
+                entry.tensorIndex = self._tensors[tensor]
+                arguments.append(entry)
+        return arguments
