@@ -33,7 +33,11 @@ _HEADERS = (
     Path("/usr/local/include/splitcodec.h"),
     Path("/usr/include/splitcodec.h"),
 )
-_DTYPES = {0: np.dtype(np.float32), 3: np.dtype(np.int8), 4: np.dtype(np.uint8)}
+_DTYPES: dict[int, np.dtype[Any]] = {
+    0: np.dtype(np.float32),
+    3: np.dtype(np.int8),
+    4: np.dtype(np.uint8),
+}
 _MAX_RANK = 8
 
 
@@ -111,9 +115,7 @@ def _pointer(array: np.ndarray[Any, Any], kind: str, n: int, name: str, write: b
     return _ffi.cast(kind, array.ctypes.data)
 
 
-def _values(
-    array: np.ndarray[Any, Any], dtype: int, n: int, name: str, write: bool = False
-) -> Any:
+def _values(array: np.ndarray[Any, Any], dtype: int, n: int, name: str, write: bool = False) -> Any:
     kind = {0: "float *", 3: "int8_t *", 4: "uint8_t *"}[dtype]
     return _pointer(array, kind, n, name, write)
 
@@ -152,7 +154,8 @@ class Codebook:
         )
 
     def thresholds(self) -> np.ndarray[Any, Any]:
-        return self._thresholds.copy()
+        thresholds: np.ndarray[Any, Any] = self._thresholds.copy()
+        return thresholds
 
     def quantize(
         self, dtype: int, values: np.ndarray[Any, Any], indices: np.ndarray[Any, Any]
@@ -174,9 +177,10 @@ class Codebook:
 class Codec:
     def __init__(self, codebook: Codebook, dtype: int, shape: Sequence[int]) -> None:
         self._codebook = codebook  # owns what the struct points to
-        self._dtype, self._shape = _DTYPES.get(dtype), tuple(shape)
+        self._shape = tuple(shape)
         self._codec = _ffi.new("spc_codec *")
         _check(_lib.spc_codec_init(self._codec, codebook.struct, dtype, _shape(shape)))
+        self._dtype = _DTYPES[dtype]
 
     def id(self) -> int:
         return int(self._codec.id)
@@ -185,7 +189,6 @@ class Codec:
         return int(_lib.spc_frame_bound(self._codec, kind))
 
     def _fits(self, array: Any) -> bool:
-        assert self._dtype is not None  # spc_codec_init has refused any other
         return _is_plain(array, self._dtype) and array.shape == self._shape
 
     def encode(self, coder: int, kind: int, feature: object) -> bytes | None:
@@ -220,11 +223,7 @@ class Codec:
         data = _ffi.from_buffer(frame)
         work = _lib.spc_decode_work_size(self._codec, info.coder)
         target = _ffi.cast("void *", out.ctypes.data)
-        _check(
-            _lib.spc_decode(
-                self._codec, data, len(data), target, out.nbytes, _work(work), work
-            )
-        )
+        _check(_lib.spc_decode(self._codec, data, len(data), target, out.nbytes, _work(work), work))
         return True
 
 
@@ -273,9 +272,7 @@ def coder_decode(
     target = _pointer(indices, "uint8_t *", _elements(dims), "indices", write=True)
     data = _ffi.from_buffer(payload)
     work = _lib.spc_coder_decode_work_size(coder, dims, bits)
-    _check(
-        _lib.spc_coder_decode(coder, dims, bits, data, len(data), target, _work(work), work)
-    )
+    _check(_lib.spc_coder_decode(coder, dims, bits, data, len(data), target, _work(work), work))
 
 
 def coder_name(coder: int) -> str | None:
@@ -315,9 +312,7 @@ def codec_from_frame(
     data = _ffi.from_buffer(frame)
     codec = _ffi.new("spc_codec *")
     centroids, thresholds = _ffi.new("float[256]"), _ffi.new("int32_t[256]")
-    _check(
-        _lib.spc_codec_from_frame(codec, data, len(data), max_elements, centroids, thresholds)
-    )
+    _check(_lib.spc_codec_from_frame(codec, data, len(data), max_elements, centroids, thresholds))
     count = 1 << codec.codebook.bits
     values = np.frombuffer(_ffi.buffer(centroids), dtype=np.float32, count=count).copy()
     return values, int(codec.dtype), tuple(codec.shape.dims[0 : codec.shape.rank])

@@ -94,9 +94,7 @@ class Codebook:
         if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8:
             raise ArgumentError(f"bits is {bits!r}: expected an integer from 1 to 8")
         if method not in ("kmeans", "minmax", "quantile"):
-            raise ArgumentError(
-                f"method is {method!r}: expected 'kmeans', 'minmax' or 'quantile'"
-            )
+            raise ArgumentError(f"method is {method!r}: expected 'kmeans', 'minmax' or 'quantile'")
         values = _finite_values(feature)
         count = 1 << int(bits)
         if method == "minmax":
@@ -248,11 +246,11 @@ def _finite_values(feature: ArrayLike) -> NDArray[np.float32]:
     if values.size == 0:
         raise FeatureError(f"feature has shape {values.shape}: expected at least one element")
     with np.errstate(over="ignore"):
-        values = values.astype(np.float32).reshape(-1) + np.float32(0.0)
-    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+        flat: NDArray[np.float32] = values.astype(np.float32).reshape(-1) + np.float32(0.0)
+    bad = flat.size - int(np.count_nonzero(np.isfinite(flat)))
     if bad:
         raise FeatureError(f"feature has {bad} values that are not finite as float32")
-    return values
+    return flat
 
 
 def _quantile_positions(weights: NDArray[np.int64], count: int) -> NDArray[np.intp]:
@@ -266,7 +264,8 @@ def _quantile_positions(weights: NDArray[np.int64], count: int) -> NDArray[np.in
     positions = np.searchsorted(ends, targets)
     order = np.arange(count)
     positions = np.maximum.accumulate(positions - order) + order
-    return np.minimum(positions, weights.size - count + order)
+    result: NDArray[np.intp] = np.minimum(positions, weights.size - count + order)
+    return result
 
 
 def _kmeans_centroids(

@@ -18,6 +18,7 @@ from pysplitcodec.errors import (
     CoderUnavailableError,
     FeatureError,
     FrameError,
+    FrameLimitError,
 )
 from pysplitcodec.native import CODERS, DTYPES, core
 
@@ -135,16 +136,12 @@ class Codec:
             )
         return [self.encode(feature, self_describing=self_describing) for feature in features]
 
-    def decode_batch(
-        self, frames: Sequence[Any], out: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
+    def decode_batch(self, frames: Sequence[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the features of several frames as one array [batch, *shape]."""
         if out is None:
             out = np.empty((len(frames), *self.shape), dtype=self.dtype)
         elif out.shape != (len(frames), *self.shape):
-            raise FeatureError(
-                f"out has shape {out.shape}: expected {(len(frames), *self.shape)}"
-            )
+            raise FeatureError(f"out has shape {out.shape}: expected {(len(frames), *self.shape)}")
         for i, frame in enumerate(frames):
             try:
                 self.decode(frame, out[i, ...])
@@ -241,10 +238,7 @@ def decode(frame: Any, *, max_elements: int = 1 << 26) -> NDArray[Any]:
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    try:
-        dims = tuple(shape)
-    except TypeError:
-        dims = (shape,)
+    dims = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     whole = all(isinstance(dim, (int, np.integer)) and dim >= 0 for dim in dims)
     if not whole or len(dims) > _MAX_RANK:
         raise ArgumentError(

@@ -1,22 +1,22 @@
 """Every exception that pysplitcodec raises on purpose.
 
-    SplitCodecError
-    |- ArgumentError (ValueError)      an argument of the wrong type, value or combination
-    |  |- FeatureError                 an array of the wrong dtype, shape or byte order
-    |  `- CodebookError                centroids that are no codebook, or data that give none
-    |- FrameError (ValueError)         bytes that cannot be decoded
-    |  |- NotAFrameError               they do not start like a frame
-    |  |- FrameVersionError            a version this library does not read
-    |  |- TruncatedFrameError          shorter or longer than they say
-    |  |- ChecksumError                damaged on the way
-    |  |- CodecMismatchError           made with another codebook, shape or dtype
-    |  |- CorruptFrameError            checksum right, content impossible
-    |  `- FrameLimitError              more elements than the caller allows
-    |- CoderUnavailableError           this build lacks the coder
-    |- ModelError (ValueError)         a model file that cannot be read or run
-    |  `- SplitError                   a model that cannot be cut there
-    |- ServerError                     the tail server refused, failed or is not there
-    `- MissingDependencyError (ImportError)   an extra that is not installed
+SplitCodecError
+|- ArgumentError (ValueError)      an argument of the wrong type, value or combination
+|  |- FeatureError                 an array of the wrong dtype, shape or byte order
+|  `- CodebookError                centroids that are no codebook, or data that give none
+|- FrameError (ValueError)         bytes that cannot be decoded
+|  |- NotAFrameError               they do not start like a frame
+|  |- FrameVersionError            a version this library does not read
+|  |- TruncatedFrameError          shorter or longer than they say
+|  |- ChecksumError                damaged on the way
+|  |- CodecMismatchError           made with another codebook, shape or dtype
+|  |- CorruptFrameError            checksum right, content impossible
+|  `- FrameLimitError              more elements than the caller allows
+|- CoderUnavailableError           this build lacks the coder
+|- ModelError (ValueError)         a model file that cannot be read or run
+|  `- SplitError                   a model that cannot be cut there
+|- ServerError                     the tail server refused, failed or is not there
+`- MissingDependencyError (ImportError)   an extra that is not installed
 """
 
 from __future__ import annotations

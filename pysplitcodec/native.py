@@ -30,7 +30,7 @@ else:
                 raise
             from pysplitcodec import _abi as core
 
-__all__ = ["CODERS", "DTYPES", "binding", "cpu_feature_names", "core"]
+__all__ = ["CODERS", "DTYPES", "binding", "core", "cpu_feature_names"]
 
 # The numbers of csrc/include/splitcodec.h.
 DTYPES = {"float32": 0, "int8": 3, "uint8": 4}

@@ -1,0 +1,34 @@
+# make demo: set everything up and run the main job.  make test: set everything up and run the tests.
+# `make setup` leaves .venv/bin/splitcodec behind; `make lint` runs what pre-commit runs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake pysplitcodec -type f -not -name '*.pyc')
+
+.PHONY: demo test setup lint bench clean
+
+demo: setup
+	$(BIN)/splitcodec demo --out out/demo
+
+test: setup
+	@scripts/system-packages tests
+	$(BIN)/pytest
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: $(SOURCES) scripts/system-packages
+	@scripts/system-packages build
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[tflite,serve,dev]'
+	@touch $@
+
+lint: setup
+	$(BIN)/pre-commit run --all-files
+
+bench: setup
+	$(BIN)/pytest bench --benchmark-only
+
+clean:
+	rm -rf $(VENV) build dist out

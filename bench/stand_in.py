@@ -1,0 +1,29 @@
+"""Features to benchmark on: real ones where SPLITCODEC_DATA has them, else generated."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["indices", "relu_feature"]
+
+_DATA = Path(os.environ.get("SPLITCODEC_DATA", Path(__file__).parents[2] / "shared" / "data"))
+_REAL = _DATA / "features" / "imagenet128_split1_ptq_b2.npz"
+
+
+def relu_feature(*shape: int) -> npt.NDArray[np.float32]:
+    """Half zeros, half positive and decaying, as after a ReLU; seeded."""
+    values = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    return np.maximum(values, 0)
+
+
+def indices(count: int) -> tuple[str, npt.NDArray[np.uint8]]:
+    """`count` 2-bit indices in order, and where they come from."""
+    if _REAL.is_file():
+        with np.load(_REAL) as arrays:
+            return _REAL.stem, arrays["test"].reshape(-1)[:count].astype(np.uint8)
+    walk = np.cumsum(np.random.default_rng(2).normal(scale=0.4, size=count))
+    return "generated random walk", (np.rint(walk).astype(np.int64) & 3).astype(np.uint8)

@@ -1,0 +1,5 @@
+"""`python -m pysplitcodec` is `splitcodec`."""
+
+from pysplitcodec.cli import main
+
+main()

@@ -1,0 +1,47 @@
+"""The command tree."""
+
+from typing import Annotated
+
+import typer
+
+import pysplitcodec
+from pysplitcodec.cli import codec_commands, demo_command, edge_commands, model_commands
+from pysplitcodec.cli.output import EXIT_CODES
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="splitcodec",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"splitcodec {pysplitcodec.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Quantise, code and send the feature at a network's split point."""
+
+
+app.command("demo")(demo_command.demo)
+app.command("encode")(codec_commands.encode)
+app.command("decode")(codec_commands.decode)
+app.command("inspect")(codec_commands.inspect)
+app.command("split")(model_commands.split)
+app.command("serve")(edge_commands.serve)
+app.command("run")(edge_commands.run)

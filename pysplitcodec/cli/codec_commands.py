@@ -1,0 +1,151 @@
+"""`encode`, `decode` and `inspect`: features and frames in files."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import numpy as np
+import typer
+
+import pysplitcodec as sc
+from pysplitcodec.cli.arrays import load_array
+from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
+from pysplitcodec.codebook import as_plain
+from pysplitcodec.errors import FeatureError, FrameError
+
+__all__ = ["decode", "encode", "inspect"]
+
+InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
+
+
+@reports_errors
+def encode(
+    feature: InputFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the frames go.")],
+    bits: Annotated[int, typer.Option(min=1, max=8, help="Index width.")] = 2,
+    coder: Annotated[str, typer.Option(help="One of: pack, lzma.")] = "lzma",
+    codebook: Annotated[
+        Optional[Path],
+        typer.Option(exists=True, help="A saved codebook; without it one is fitted to the input."),
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="One frame for each entry along the first axis.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Encode a .npy or .npz feature (float32, int8 or uint8) into self-describing frames."""
+    array = as_plain(load_array(feature), name=str(feature))
+    if batch and array.ndim == 0:
+        raise FeatureError(f"{feature} holds a single number: it has no first axis for --batch")
+    book = sc.Codebook.load(codebook) if codebook else sc.Codebook.fit(array, bits)
+    entries = list(array) if batch else [array]
+    frames = [sc.encode(np.asarray(entry, dtype=array.dtype), book, coder) for entry in entries]
+    output.write_bytes(b"".join(frames))
+    written = sum(map(len, frames))
+    report = {
+        "frames": len(frames),
+        "coder": coder,
+        "bits": book.bits,
+        "bytes_in": array.nbytes,
+        "bytes_out": written,
+        "ratio": array.nbytes / written if written else 0.0,
+    }
+    if as_json:
+        print_json(report)
+    else:
+        messages.print(
+            f"{output}: {len(frames)} frame(s), {array.nbytes} -> {written} bytes "
+            f"({report['ratio']:.1f}x), {book.bits} bits, {coder}"
+        )
+
+
+@reports_errors
+def decode(
+    frames: InputFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .npy file to write.")],
+    max_elements: Annotated[
+        int, typer.Option(min=1, help="Refuse frames of more elements than this.")
+    ] = 1 << 26,
+    as_json: Json = False,
+) -> None:
+    """Decode the self-describing frames of a file; several of one shape become a batch."""
+    features = []
+    with frames.open("rb") as stream:
+        for number, frame in enumerate(sc.read_frames(stream)):
+            try:
+                features.append(sc.decode(frame, max_elements=max_elements))
+            except FrameError as error:
+                raise type(error)(f"frame {number} of {frames}: {error}") from None
+    if not features:
+        raise FrameError(f"{frames} is empty: expected at least one frame")
+    first = features[0]
+    if any(f.shape != first.shape or f.dtype != first.dtype for f in features):
+        raise FrameError(f"{frames} holds features of different shapes or dtypes")
+    result = first if len(features) == 1 else np.stack(features)
+    with output.open("wb") as target:
+        np.save(target, result)
+    report = {"frames": len(features), "shape": list(result.shape), "dtype": result.dtype.name}
+    if as_json:
+        print_json(report)
+    else:
+        messages.print(f"{output}: {result.dtype} {result.shape} from {len(features)} frame(s)")
+
+
+@reports_errors
+def inspect(
+    file: InputFile,
+    run: Annotated[
+        bool, typer.Option(help="Try a model once, in a process of its own, to see it works.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Say what a frame file or a .tflite model holds."""
+    with file.open("rb") as stream:
+        start = stream.read(8)
+    report = _inspect_model(file, run) if start[4:8] == b"TFL3" else _inspect_frames(file)
+    if as_json:
+        print_json(report)
+        return
+    title = ", ".join(f"{key} {value}" for key, value in report.items() if key != "rows")
+    rows = report["rows"]
+    columns = list(rows[0]) if rows else ["nothing"]
+    print_table(title, columns, (tuple(row.values()) for row in rows))
+
+
+def _inspect_frames(file: Path) -> dict[str, Any]:
+    data = file.read_bytes()
+    if data[:3] == b"SPC":
+        with file.open("rb") as stream:
+            infos = [sc.inspect(frame) for frame in sc.read_frames(stream)]
+    else:
+        infos = [sc.inspect(data)]
+    rows = [{**asdict(info), "codec_id": f"{info.codec_id:08x}"} for info in infos]
+    return {"file": str(file), "kind": "frames", "bytes": len(data), "rows": rows}
+
+
+def _inspect_model(file: Path, run: bool) -> dict[str, Any]:
+    from pysplitcodec.runtime import probe
+    from pysplitcodec.split import list_cuts
+
+    cuts = list_cuts(file)
+    if run:
+        probe(file)
+    return {
+        "file": str(file),
+        "kind": "tflite",
+        "bytes": file.stat().st_size,
+        "cuts": len(cuts),
+        "rows": [cut_row(cut) for cut in cuts],
+    }
+
+
+def cut_row(cut: Any) -> dict[str, Any]:
+    """One cut as `inspect` and `split` show it."""
+    return {
+        "at": cut.index,
+        "name": cut.name,
+        "after": cut.after,
+        "shape": list(cut.shape),
+        "dtype": cut.dtype,
+        "bytes": cut.nbytes,
+    }

@@ -1,0 +1,70 @@
+"""What the commands share: where output goes, and how errors become exit codes."""
+
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Callable, TypeVar
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pysplitcodec.errors import (
+    CoderUnavailableError,
+    MissingDependencyError,
+    ServerError,
+    SplitCodecError,
+)
+
+__all__ = ["EXIT_CODES", "Json", "messages", "print_json", "print_table", "reports_errors"]
+
+EXIT_CODES = (
+    "Exit codes: 0 success, 1 a bug in splitcodec, 2 wrong usage, 3 bad input (a file, frame, "
+    "feature or model), 4 something is not installed, 5 the server refused or is not there."
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+messages = Console(stderr=True, highlight=False)
+_stdout = Console(highlight=False)
+if not _stdout.is_terminal:
+    _stdout.width = 160  # a file has no edge to wrap at
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def print_json(data: Any) -> None:
+    """Print `data` as JSON, bare of any decoration."""
+    typer.echo(json.dumps(data, indent=1))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table for people."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="left" if column == columns[0] else "right")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    _stdout.print(table)
+
+
+def reports_errors(command: _Command) -> _Command:
+    """Print expected errors as one message and leave with the exit code that fits."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (SplitCodecError, OSError) as error:
+            messages.print(f"[red]error:[/red] {type(error).__name__}:", end=" ")
+            messages.print(str(error), markup=False)
+            raise typer.Exit(_exit_code(error)) from None
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, (MissingDependencyError, CoderUnavailableError)):
+        return 4
+    return 5 if isinstance(error, ServerError) else 3
