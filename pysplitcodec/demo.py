@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ from pysplitcodec.codec import Codec, coders
 from pysplitcodec.errors import MissingDependencyError, ServerError
 from pysplitcodec.runtime import TFLiteModel
 from pysplitcodec.serve.client import EdgeClient, TailClient
-from pysplitcodec.split import Split, split
+from pysplitcodec.split import split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Digits", "Row", "draw", "load_digits", "run"]
 
 BITS = (1, 2, 3, 4)
+_START_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Digits:
 
     model: TFLite bytes.  images: float32 [n, 1, 8, 8, 1], as the model takes them; pixels: the same
     as uint8 [n, 8, 8], 0..255; labels: [n].  calibration: float32 [m, 1, 8, 8, 1], training images
-    that codebooks are fitted on.  at: name of the recommended split point.
+    that codebooks are fitted on.  at: name of the recommended split point; head, tail: the model
+    split there, for runtimes that come without what splitting needs (tflite-runtime).
     """
 
     model: bytes
@@ -50,6 +53,8 @@ class Digits:
     labels: NDArray[np.uint8]
     calibration: NDArray[np.float32]
     at: str
+    head: bytes
+    tail: bytes
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ def load_digits() -> Digits:
         labels=labels,
         calibration=as_input(calibration),
         at=about["recommended_split"]["tensor"],
+        head=(data / "digits_head.tflite").read_bytes(),
+        tail=(data / "digits_tail.tflite").read_bytes(),
     )
 
 
@@ -108,8 +115,8 @@ def run(
     at: split point, by default the recommended one.  progress: called with a line per setting.
     Needs the extras "tflite", "serve" and "fit".
     """
-    halves = split(digits.model, digits.at if at is None else at)
-    whole, head = TFLiteModel(digits.model), TFLiteModel(halves.head)
+    head_bytes, tail_bytes = _halves(digits, at)
+    whole, head = TFLiteModel(digits.model), TFLiteModel(head_bytes)
     accuracy_whole = float(
         np.mean([whole(image)[0].argmax() for image in digits.images] == digits.labels)
     )
@@ -124,7 +131,7 @@ def run(
     ]
     png, jpeg = image_bytes(digits.pixels)
     rows = []
-    with tail_server(halves, codecs) as url, TailClient(url) as tail:
+    with tail_server(tail_bytes, codecs) as url, TailClient(url) as tail:
         for codec in codecs:
             if progress:
                 progress(f"{codec.codebook.bits} bits, {codec.coder}")
@@ -133,6 +140,16 @@ def run(
             replies = [edge.run(image) for image in digits.images]
             rows.append(_row(codec, replies, digits.labels, accuracy_whole, png, jpeg))
     return rows
+
+
+def _halves(digits: Digits, at: str | int | None) -> tuple[bytes, bytes]:
+    try:
+        head, tail = split(digits.model, digits.at if at is None else at)
+    except MissingDependencyError:
+        if at is not None:
+            raise
+        return digits.head, digits.tail
+    return head, tail
 
 
 def _row(
@@ -196,11 +213,11 @@ def image_bytes(pixels: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 @contextmanager
-def tail_server(halves: Split, codecs: Sequence[Codec]) -> Iterator[str]:
+def tail_server(model: bytes, codecs: Sequence[Codec]) -> Iterator[str]:
     """Serve a tail from another process for the length of a `with` block; gives its URL."""
     with tempfile.TemporaryDirectory(prefix="splitcodec-") as folder:
         tail = Path(folder) / "tail.tflite"
-        tail.write_bytes(halves.tail)
+        tail.write_bytes(model)
         command = [sys.executable, "-m", "pysplitcodec", "serve", str(tail), "--port", "0"]
         for number, codec in enumerate(codecs):
             path = Path(folder) / f"codec{number}.json"
@@ -213,14 +230,18 @@ def tail_server(halves: Split, codecs: Sequence[Codec]) -> Iterator[str]:
                 [*command, "--json"], stdout=subprocess.PIPE, stderr=errors, text=True
             ) as process,
         ):
+            watch = threading.Timer(_START_TIMEOUT_S, process.kill)
+            watch.start()
             try:
                 assert process.stdout is not None
                 ready = process.stdout.readline()
+                watch.cancel()
                 if not ready:
                     said = log.read_text(errors="replace").strip()
                     raise ServerError(f"the tail server did not start: {said}")
                 yield json.loads(ready)["url"]
             finally:
+                watch.cancel()
                 process.terminate()
 
 

@@ -16,6 +16,7 @@ SplitCodecError
 |- ModelError (ValueError)         a model file that cannot be read or run
 |  `- SplitError                   a model that cannot be cut there
 |- ServerError                     the tail server refused, failed or is not there
+|- ProtocolError (ValueError)      a request or answer that breaks the Open Inference Protocol
 `- MissingDependencyError (ImportError)   an extra that is not installed
 """
 
@@ -84,6 +85,10 @@ class SplitError(ModelError):
 
 class ServerError(SplitCodecError):
     """The tail server refused, failed, or is not there."""
+
+
+class ProtocolError(SplitCodecError, ValueError):
+    """A message is not what the protocol says, or asks for what there is not."""
 
 
 class MissingDependencyError(SplitCodecError, ImportError):

@@ -12,7 +12,6 @@ import pytest
 
 import pysplitcodec as sc
 
-pytest.importorskip("ai_edge_litert", reason="the demo needs the extra 'tflite'")
 pytest.importorskip("starlette", reason="the demo needs the extra 'serve'")
 pytest.importorskip("PIL", reason="the demo needs the extra 'cli'")
 
@@ -27,8 +26,15 @@ def test_embedded_data() -> None:
     assert digits.images.shape == (540, 1, 8, 8, 1) and digits.images.dtype == np.float32
     assert digits.pixels.shape == (540, 8, 8) and digits.pixels.max() == 255
     assert np.bincount(digits.labels).min() > 40
+    assert len(digits.head) + len(digits.tail) < len(digits.model) + 2000
     test = {image.tobytes() for image in digits.images}
     assert not any(image.tobytes() in test for image in digits.calibration)
+
+
+def test_shipped_halves_are_the_split_model() -> None:
+    pytest.importorskip("ai_edge_litert", reason="splitting needs LiteRT: Python 3.10 or newer")
+    digits = demo.load_digits()
+    assert (digits.head, digits.tail) == tuple(split(digits.model, digits.at))
 
 
 def test_demo(tmp_path: Path) -> None:
@@ -61,8 +67,7 @@ def test_demo(tmp_path: Path) -> None:
 def _accuracies_without_the_link() -> dict[int, float]:
     """The same by hand: what crossed the link must have been the same."""
     digits = demo.load_digits()
-    halves = split(digits.model, digits.at)
-    head, tail = TFLiteModel(halves.head), TFLiteModel(halves.tail)
+    head, tail = TFLiteModel(digits.head), TFLiteModel(digits.tail)
     seen = np.concatenate([head(image)[0] for image in digits.calibration])
     found = {}
     for bits in demo.BITS:
@@ -76,8 +81,6 @@ def _accuracies_without_the_link() -> dict[int, float]:
 
 
 def test_server_that_cannot_start_says_why() -> None:
-    digits = demo.load_digits()
-    halves = split(digits.model, digits.at)
-    broken = type(halves)(head=halves.head, tail=b"\0\0\0\0TFL3" + bytes(64), cut=halves.cut)
+    broken = b"\0\0\0\0TFL3" + bytes(64)
     with pytest.raises(sc.errors.ServerError, match=r"ModelError"), demo.tail_server(broken, []):
         raise AssertionError("the server must not start")

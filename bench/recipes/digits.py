@@ -41,6 +41,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
+from pysplitcodec.split import split
 from pysplitcodec.split.tflite_file import AlignedBuffer, read_model, write_model
 
 DATA = Path(__file__).resolve().parents[2] / "pysplitcodec" / "data"
@@ -327,6 +328,10 @@ def main() -> None:
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "digits.tflite").write_bytes(tflite)
+    # for devices whose runtime runs models but comes without what splitting needs
+    head, tail = split(tflite, at=BOTTLENECK)
+    (arguments.out / "digits_head.tflite").write_bytes(head)
+    (arguments.out / "digits_tail.tflite").write_bytes(tail)
     np.savez_compressed(
         arguments.out / "digits_test.npz",
         images=test_split.images,

@@ -33,6 +33,8 @@ def serve(
     max_body: Annotated[
         int, typer.Option(min=1, help="Largest request body accepted, in bytes.")
     ] = 16 << 20,
+    max_batch: Annotated[int, typer.Option(min=1, help="Most samples in one request.")] = 64,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads for one run of the tail.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Serve a tail over HTTP (Open Inference Protocol v2) until interrupted."""
@@ -44,8 +46,11 @@ def serve(
         codecs=[Codec.load(path) for path in paths],
         host=host,
         port=port,
-        name=name or tail.stem,
+        name=name,
         max_body=max_body,
+        max_batch=max_batch,
+        threads=threads,
+        announce=as_json,
     )
 
 
