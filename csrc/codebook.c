@@ -5,27 +5,56 @@ int32_t spc_float_key(float x) {
     return spc_key(x);
 }
 
+/* The same value whatever the thread's floating-point mode does with denormals. */
+static double double_of_float(float x) {
+    uint32_t bits = spc_bits_of_float(x), exponent = bits >> 23 & 0xffu;
+    uint64_t wide = (uint64_t)(bits >> 31) << 63;
+    double out;
+    if (exponent == 0) {
+        out = (double)(int32_t)(bits & 0x7fffffu) * 0x1p-149;
+        return bits >> 31 ? -out : out;
+    }
+    wide |= (uint64_t)(exponent + 1023 - 127) << 52 | (uint64_t)(bits & 0x7fffffu) << 29;
+    memcpy(&out, &wide, sizeof out);
+    return out;
+}
+
 /*
  * Key of the largest float not above the exact value (low + high) / 2.
  *
- * The sum of two floats need not fit a double, so its rounding error is recovered (Knuth's
- * two-sum) and decides the one case in which the rounded sum would hide it: when the sum lands on
- * a float exactly.  Rounding down, not to nearest, is what makes "threshold < x" the exact test
- * for "x is beyond the midpoint".
+ * The sum of two floats need not fit a double, so its rounding error is
+ * recovered (Knuth's two-sum) and decides the one case in which the rounded sum
+ * would hide it: when the sum lands on a float exactly.  Rounding down, not to
+ * nearest, is what makes "threshold < x" the exact test for "x is beyond the
+ * midpoint".  The result is cut out of the double's bits, since a conversion to
+ * float flushes denormals in a thread that has switched that on; no double here
+ * is denormal.
  */
 static int32_t threshold_between(float low, float high) {
-    double a = (double)low, b = (double)high;
+    double a = double_of_float(low), b = double_of_float(high);
     double sum = a + b;
     double b_rounded = sum - a;
     double a_rounded = sum - b_rounded;
     double error = (a - a_rounded) + (b - b_rounded);
     double middle = sum * 0.5;
-    float nearest = (float)middle;
-    int32_t key = spc_key(nearest);
-    if ((double)nearest > middle || ((double)nearest == middle && error < 0.0)) {
-        key--;
+    uint64_t bits, mantissa;
+    int32_t exponent, magnitude, shift;
+    int cut;
+    memcpy(&bits, &middle, sizeof bits);
+    exponent = (int32_t)(bits >> 52 & 0x7ffu) - 1023 + 127;
+    mantissa = (bits & 0xfffffffffffffu) | (uint64_t)1 << 52;
+    if (sum == 0.0) {
+        mantissa = 0;
+        exponent = 1;
     }
-    return key == -1 ? 0 : key; /* -0.0 and +0.0 are one number: keep the upper key */
+    shift = exponent < 1 ? 30 - exponent : 29;
+    magnitude = (int32_t)(mantissa >> shift); /* with the implicit bit, unless denormal */
+    magnitude += exponent < 1 ? 0 : (exponent - 1) << 23;
+    cut = (mantissa & (((uint64_t)1 << shift) - 1)) != 0;
+    if (sum < 0.0) {
+        return -magnitude - 1 - (cut || error < 0.0);
+    }
+    return magnitude - (!cut && error < 0.0);
 }
 
 spc_status spc_codebook_init(spc_codebook *codebook, const float *centroids, uint32_t bits,

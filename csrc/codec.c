@@ -132,6 +132,7 @@ static spc_status encode_payload(const spc_codec *codec, spc_coder coder, const 
                                  size_t work_len) {
     const spc_codebook *codebook = &codec->codebook;
     size_t packed_len = spc_packed_size(codec->n, codebook->bits);
+    spc_status status;
     if (coder == SPC_CODER_PACK || codec->n == 0) {
         *used = SPC_CODER_PACK;
         *payload_len = packed_len;
@@ -140,7 +141,10 @@ static spc_status encode_payload(const spc_codec *codec, spc_coder coder, const 
     if (!work || work_len < codec->n) {
         return SPC_ERROR_WORK;
     }
-    (void)spc_quantize(codebook, codec->dtype, feature, codec->n, work);
+    status = spc_quantize(codebook, codec->dtype, feature, codec->n, work);
+    if (status != SPC_OK) {
+        return status;
+    }
     return spc_coder_encode(coder, &codec->shape, codebook->bits, work, payload, packed_len,
                             payload_len, used, (uint8_t *)work + codec->n, work_len - codec->n);
 }

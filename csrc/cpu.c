@@ -91,18 +91,18 @@ static uint32_t mask_from_environment(void) {
     return mask;
 }
 
-/* Relaxed is enough: the tables are constant, and threads that race here store the same values. */
+/* Threads that race here store the same values; whoever sees `chosen` must see `usable` too. */
 static _Atomic(const spc_kernels *) chosen;
 static _Atomic uint32_t usable;
 
 void spc_set_cpu_mask(uint32_t mask) {
     uint32_t features = detect() & mask;
     atomic_store_explicit(&usable, features, memory_order_relaxed);
-    atomic_store_explicit(&chosen, choose(features), memory_order_relaxed);
+    atomic_store_explicit(&chosen, choose(features), memory_order_release);
 }
 
 const spc_kernels *spc_kernels_get(void) {
-    const spc_kernels *kernels = atomic_load_explicit(&chosen, memory_order_relaxed);
+    const spc_kernels *kernels = atomic_load_explicit(&chosen, memory_order_acquire);
     if (!kernels) {
         spc_set_cpu_mask(mask_from_environment());
         kernels = atomic_load_explicit(&chosen, memory_order_relaxed);

@@ -14,7 +14,7 @@ typedef struct spc_kernels {
     const char *name;
     uint32_t features; /* spc_cpu bits that must all be present */
 
-    /* thresholds: 2^bits - 1 ascending keys, possibly coinciding */
+    /* n > 0; thresholds: 2^bits - 1 ascending keys, possibly coinciding */
     void (*quantize_f32)(const int32_t *thresholds, uint32_t bits, const float *values, size_t n,
                          uint8_t *indices);
     void (*pack)(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed);

@@ -52,7 +52,9 @@ spc_status spc_pack(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *pa
     if (bits < 1 || bits > 8 || (n > 0 && (!indices || !packed))) {
         return SPC_ERROR_ARGUMENT;
     }
-    spc_kernels_get()->pack(indices, n, bits, packed);
+    if (n > 0) {
+        spc_kernels_get()->pack(indices, n, bits, packed);
+    }
     return SPC_OK;
 }
 
@@ -70,7 +72,7 @@ spc_status spc_unpack(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *i
         return SPC_ERROR_ARGUMENT;
     }
     status = spc_packed_check(packed, n, bits);
-    if (status == SPC_OK) {
+    if (status == SPC_OK && n > 0) {
         spc_kernels_get()->unpack(packed, n, bits, indices);
     }
     return status;

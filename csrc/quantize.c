@@ -36,6 +36,9 @@ spc_status spc_quantize(const spc_codebook *codebook, spc_dtype dtype, const voi
         (n > 0 && (!values || !indices))) {
         return SPC_ERROR_ARGUMENT;
     }
+    if (n == 0) {
+        return SPC_OK;
+    }
     if (dtype == SPC_FLOAT32) {
         spc_kernels_get()->quantize_f32(codebook->thresholds, codebook->bits, values, n, indices);
     } else {

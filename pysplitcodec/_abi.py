@@ -218,7 +218,7 @@ class Codec:
             return False
         assert isinstance(out, np.ndarray)
         if not out.flags.writeable:
-            raise ValueError("out: array is not writeable")
+            return False
         info = _parse(frame)
         data = _ffi.from_buffer(frame)
         work = _lib.spc_decode_work_size(self._codec, info.coder)

@@ -47,10 +47,7 @@ class Codebook:
     __slots__ = ("_centroids", "_native")
 
     def __init__(self, centroids: ArrayLike) -> None:
-        try:
-            values = np.array(centroids, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise CodebookError(f"centroids are not numbers: {error}") from None
+        values = _as_float32(centroids)
         if values.ndim != 1 or values.size not in (2, 4, 8, 16, 32, 64, 128, 256):
             raise CodebookError(
                 f"centroids have shape {values.shape}: expected one dimension of 2, 4, 8, ... or "
@@ -98,7 +95,7 @@ class Codebook:
         values = _finite_values(feature)
         count = 1 << int(bits)
         if method == "minmax":
-            return cls(np.linspace(values.min(), values.max(), count, dtype=np.float64))
+            return cls(np.linspace(float(values.min()), float(values.max()), count))
         distinct, weights = np.unique(values, return_counts=True)
         if distinct.size < count:
             raise CodebookError(
@@ -144,8 +141,7 @@ class Codebook:
 
         indices: uint8, below 2**bits, of any shape.  Raises FeatureError otherwise.
         """
-        if dtype not in DTYPES:
-            raise ArgumentError(f"dtype is {dtype!r}: expected one of {', '.join(DTYPES)}")
+        checked_name(dtype, DTYPES, "dtype")
         plain = as_plain(indices, ("uint8",), name="indices")
         values = np.empty(plain.shape, dtype=dtype)
         try:
@@ -182,10 +178,7 @@ class Codebook:
         """Read what `save` wrote.  Raises CodebookError if the file holds no codebook."""
         path = Path(path)
         if path.suffix == ".json":
-            try:
-                return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-            except (UnicodeDecodeError, json.JSONDecodeError) as error:
-                raise CodebookError(f"{path} is not JSON: {error}") from None
+            return cls.from_dict(read_json(path, CodebookError))
         if path.suffix == ".safetensors":
             library = _safetensors()
             data = path.read_bytes()
@@ -214,6 +207,21 @@ class Codebook:
         return f"Codebook([{shown}{rest}])"
 
 
+def checked_name(value: object, known: Mapping[str, int], argument: str) -> int:
+    """Return the number of a dtype's or coder's name.  Raises ArgumentError for any other."""
+    if not isinstance(value, str) or value not in known:
+        raise ArgumentError(f"{argument} is {value!r}: expected one of {', '.join(known)}")
+    return known[value]
+
+
+def read_json(path: Path, error: type[ArgumentError]) -> Any:
+    """Return what a JSON file holds; raises `error` if it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as cause:  # not UTF-8, not JSON, or absurd JSON
+        raise error(f"{path} is not JSON: {cause}") from None
+
+
 def as_plain(
     values: object, dtypes: tuple[str, ...] = tuple(DTYPES), name: str = "values"
 ) -> NDArray[Any]:
@@ -234,6 +242,17 @@ def as_plain(
         )
     # ascontiguousarray would turn a scalar array into one of rank 1
     return np.require(values, requirements=["C", "A"]) if values.ndim else values.copy()
+
+
+def _as_float32(centroids: ArrayLike) -> NDArray[np.float32]:
+    try:
+        values = np.asarray(centroids)
+        if values.dtype.kind == "c":
+            raise TypeError("complex")
+        with np.errstate(over="ignore"):  # to infinity, which is then refused by its position
+            return values.astype(np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CodebookError(f"centroids are not numbers: {error}") from None
 
 
 def _finite_values(feature: ArrayLike) -> NDArray[np.float32]:
@@ -283,9 +302,14 @@ def _kmeans_centroids(
         total = np.add.reduceat(values * mass, starts)
         mass = np.add.reduceat(mass, starts)
         values = total / mass
-    result = ckwrap.ckmeans(values, count, weights=mass)
-    centers: NDArray[np.float64] = np.asarray(result.centers, dtype=np.float64)
-    return centers
+    centers = np.asarray(ckwrap.ckmeans(values, count, weights=mass).centers, dtype=np.float64)
+    # Where values differ by more than double precision can square, clusters come back empty (as
+    # NaN): the worst served values take their place.
+    centers = centers[np.isfinite(centers)]
+    while (found := np.unique(centers.astype(np.float32)).astype(np.float64)).size < count:
+        distance = np.abs(values[:, None] - found).min(axis=1)
+        centers = np.append(found, values[distance.argmax()])
+    return found
 
 
 def _safetensors() -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pysplitcodec import frame as _frame
-from pysplitcodec.codebook import Codebook, as_plain
+from pysplitcodec.codebook import Codebook, as_plain, checked_name, read_json
 from pysplitcodec.errors import (
     ArgumentError,
     CodecMismatchError,
@@ -74,19 +74,16 @@ class Codec:
     ) -> None:
         if not isinstance(codebook, Codebook):
             raise ArgumentError(f"codebook is a {type(codebook).__name__}: expected a Codebook")
-        if coder not in CODERS:
-            raise ArgumentError(f"coder is {coder!r}: expected one of {', '.join(CODERS)}")
-        if not core.coder_available(CODERS[coder]):
+        self._coder = checked_name(coder, CODERS, "coder")
+        if not core.coder_available(self._coder):
             have = ", ".join(name for name, present in coders().items() if present)
             raise CoderUnavailableError(f"coder {coder!r} is not in this build, which has {have}")
-        if dtype not in DTYPES:
-            raise ArgumentError(f"dtype is {dtype!r}: expected one of {', '.join(DTYPES)}")
+        dtype_number = checked_name(dtype, DTYPES, "dtype")
         self.codebook = codebook
         self.coder = coder
         self.shape = _checked_shape(shape)
         self.dtype: Dtype = dtype
-        self._coder = CODERS[coder]
-        self._native = core.Codec(codebook._native, DTYPES[dtype], self.shape)
+        self._native = core.Codec(codebook._native, dtype_number, self.shape)
         self.id: int = self._native.id()
 
     def encode(self, feature: NDArray[Any], *, self_describing: bool = False) -> bytes:
@@ -116,7 +113,7 @@ class Codec:
         try:
             if not self._native.decode(frame, out):
                 self._fitting(out, "out")
-                raise FeatureError("out is not contiguous: expected a C-contiguous array")
+                raise FeatureError("out is not contiguous and writeable: expected both")
         except CodecMismatchError:
             theirs = _frame.inspect(frame).codec_id
             raise CodecMismatchError(
@@ -129,7 +126,9 @@ class Codec:
         self, features: NDArray[Any] | Iterable[NDArray[Any]], *, self_describing: bool = False
     ) -> list[bytes]:
         """Return one frame per feature; features: array [batch, *shape], or features one by one."""
-        if isinstance(features, np.ndarray) and features.shape[1:] != self.shape:
+        if isinstance(features, np.ndarray) and (
+            features.ndim == 0 or features.shape[1:] != self.shape
+        ):
             raise FeatureError(
                 f"features have shape {features.shape}: expected (batch, "
                 f"{', '.join(map(str, self.shape))})"
@@ -140,6 +139,8 @@ class Codec:
         """Return the features of several frames as one array [batch, *shape]."""
         if out is None:
             out = np.empty((len(frames), *self.shape), dtype=self.dtype)
+        elif not isinstance(out, np.ndarray):
+            raise FeatureError(f"out is a {type(out).__name__}: expected a numpy array")
         elif out.shape != (len(frames), *self.shape):
             raise FeatureError(f"out has shape {out.shape}: expected {(len(frames), *self.shape)}")
         for i, frame in enumerate(frames):
@@ -165,6 +166,8 @@ class Codec:
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Codec:
         """Undo `to_dict`.  Raises ArgumentError on anything else."""
+        if not isinstance(description, Mapping):
+            raise ArgumentError(f"codec description is {description!r}: expected a JSON object")
         missing = {"coder", "shape", "dtype", "codebook"} - set(description)
         if missing:
             raise ArgumentError(f"codec description lacks {', '.join(sorted(missing))}")
@@ -182,13 +185,7 @@ class Codec:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Codec:
         """Read what `save` wrote.  Raises ArgumentError if the file holds no codec."""
-        try:
-            description = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ArgumentError(f"{path} is not JSON: {error}") from None
-        if not isinstance(description, dict):
-            raise ArgumentError(f"{path} holds no codec description")
-        return cls.from_dict(description)
+        return cls.from_dict(read_json(Path(path), ArgumentError))
 
     def _fitting(self, feature: object, name: str) -> NDArray[Any]:
         plain = as_plain(feature, (self.dtype,), name)
@@ -232,7 +229,7 @@ def decode(frame: Any, *, max_elements: int = 1 << 26) -> NDArray[Any]:
     assert info.shape is not None
     if (claimed := math.prod(info.shape)) > max_elements:
         raise FrameLimitError(f"frame has {claimed} elements: the limit is {max_elements}")
-    centroids, dtype, shape = core.codec_from_frame(frame, max_elements)
+    centroids, dtype, shape = core.codec_from_frame(frame, claimed)
     name: Any = next(name for name, number in DTYPES.items() if number == dtype)
     return Codec(Codebook(centroids), "pack", shape=shape, dtype=name).decode(frame)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from pysplitcodec.errors import FrameLimitError, TruncatedFrameError
+from pysplitcodec.errors import ArgumentError, FrameError, FrameLimitError, TruncatedFrameError
 from pysplitcodec.native import CODERS, DTYPES, core
 
 __all__ = ["FrameInfo", "inspect", "read_frames"]
@@ -60,13 +60,25 @@ def read_frames(stream: BinaryIO, max_frame_len: int = 1 << 28) -> Iterator[byte
     Raises TruncatedFrameError if the stream ends inside a frame, FrameLimitError for a frame longer
     than `max_frame_len` bytes (before reading it), and other FrameErrors for what is no frame.
     """
-    while header := stream.read(_HEADER):
-        length = core.frame_length(header)
+    while header := _read(stream, _HEADER):
+        try:
+            length = core.frame_length(header)
+        except ArgumentError:
+            raise FrameError("compact frame: only its transport knows where it ends") from None
         if length > max_frame_len:
             raise FrameLimitError(f"frame of {length} bytes: the limit is {max_frame_len}")
-        rest = stream.read(max(length - _HEADER, 0))
+        rest = _read(stream, length - _HEADER)
         if len(header) + len(rest) != length:
             raise TruncatedFrameError(
                 f"the stream ends inside a frame: {len(header) + len(rest)} of {length} bytes"
             )
         yield header + rest
+
+
+def _read(stream: BinaryIO, count: int) -> bytes:
+    """Up to `count` bytes; fewer only at the end, though pipes and sockets give less at a time."""
+    pieces = []
+    while count > 0 and (piece := stream.read(count)):
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)

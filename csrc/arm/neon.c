@@ -43,6 +43,83 @@ INLINE void quantize(const int32_t *thresholds, uint32_t bits, const float *valu
     spc_quantize_f32_reference(thresholds, bits, values + done, n - done, indices + done);
 }
 
+/*
+ * 5 and 6 bits: a binary search, whose thresholds at each level are bytes of a table in registers.
+ * Deeper levels do not fit them.
+ */
+typedef struct tables {
+    uint8x16_t two, four;
+    uint8x16x2_t eight;
+    uint8x16x4_t sixteen, thirty_two[2];
+} tables;
+
+INLINE uint8x16_t row(const int32_t *thresholds, uint32_t bits, uint32_t level, uint32_t first) {
+    int32_t keys[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t at = (first + i) % (1u << level);
+        keys[i] = thresholds[((2 * at + 1) << (bits - 1 - level)) - 1];
+    }
+    return vreinterpretq_u8_s32(vld1q_s32(keys));
+}
+
+INLINE uint8x16x4_t four_rows(const int32_t *thresholds, uint32_t bits, uint32_t level,
+                              uint32_t first) {
+    uint8x16x4_t out = {
+        {row(thresholds, bits, level, first), row(thresholds, bits, level, first + 4),
+         row(thresholds, bits, level, first + 8), row(thresholds, bits, level, first + 12)}};
+    return out;
+}
+
+INLINE uint32x4_t search(const tables *t, int32x4_t root, uint32_t bits, int32x4_t keys) {
+    uint32x4_t index = vshrq_n_u32(vcgtq_s32(keys, root), 31);
+    for (uint32_t level = 1; level < bits; level++) {
+        uint8x16_t bytes = vreinterpretq_u8_u32(
+            vmlaq_u32(vdupq_n_u32(0x03020100), index, vdupq_n_u32(0x04040404)));
+        uint8x16_t found;
+        if (level == 1) {
+            found = vqtbl1q_u8(t->two, bytes);
+        } else if (level == 2) {
+            found = vqtbl1q_u8(t->four, bytes);
+        } else if (level == 3) {
+            found = vqtbl2q_u8(t->eight, bytes);
+        } else if (level == 4) {
+            found = vqtbl4q_u8(t->sixteen, bytes);
+        } else {
+            found = vqtbl4q_u8(t->thirty_two[0], bytes);
+            found = vqtbx4q_u8(found, t->thirty_two[1], vsubq_u8(bytes, vdupq_n_u8(64)));
+        }
+        index = vsubq_u32(vaddq_u32(index, index), vcgtq_s32(keys, vreinterpretq_s32_u8(found)));
+    }
+    return index;
+}
+
+INLINE void quantize_search(const int32_t *thresholds, uint32_t bits, const float *values, size_t n,
+                            uint8_t *indices) {
+    const int32x4_t root = vdupq_n_s32(thresholds[(1u << (bits - 1)) - 1]);
+    tables t;
+    size_t done = 0;
+    t.two = row(thresholds, bits, 1, 0);
+    t.four = row(thresholds, bits, 2, 0);
+    t.eight.val[0] = row(thresholds, bits, 3, 0);
+    t.eight.val[1] = row(thresholds, bits, 3, 4);
+    t.sixteen = four_rows(thresholds, bits, 4, 0);
+    if (bits > 5) {
+        t.thirty_two[0] = four_rows(thresholds, bits, 5, 0);
+        t.thirty_two[1] = four_rows(thresholds, bits, 5, 16);
+    }
+    for (; done + 16 <= n; done += 16) {
+        const float *at = values + done;
+        uint16x8_t a = vreinterpretq_u16_u32(search(&t, root, bits, load_keys(at)));
+        uint16x8_t b = vreinterpretq_u16_u32(search(&t, root, bits, load_keys(at + 4)));
+        uint16x8_t c = vreinterpretq_u16_u32(search(&t, root, bits, load_keys(at + 8)));
+        uint16x8_t d = vreinterpretq_u16_u32(search(&t, root, bits, load_keys(at + 12)));
+        uint8x16_t low = vreinterpretq_u8_u16(vuzp1q_u16(a, b));
+        uint8x16_t high = vreinterpretq_u8_u16(vuzp1q_u16(c, d));
+        vst1q_u8(indices + done, vuzp1q_u8(low, high));
+    }
+    spc_quantize_f32_reference(thresholds, bits, values + done, n - done, indices + done);
+}
+
 static void quantize_f32_neon(const int32_t *thresholds, uint32_t bits, const float *values,
                               size_t n, uint8_t *indices) {
     switch (bits) {
@@ -57,6 +134,12 @@ static void quantize_f32_neon(const int32_t *thresholds, uint32_t bits, const fl
         break;
     case 4:
         quantize(thresholds, 4, values, n, indices);
+        break;
+    case 5:
+        quantize_search(thresholds, 5, values, n, indices);
+        break;
+    case 6:
+        quantize_search(thresholds, 6, values, n, indices);
         break;
     default:
         spc_quantize_f32_reference(thresholds, bits, values, n, indices);
@@ -95,31 +178,85 @@ INLINE void pack_whole(const uint8_t *indices, size_t n, uint32_t bits, uint8_t 
     spc_pack_reference(indices + done, n - done, bits, packed);
 }
 
-/* 3 bits: join 2, 4, then 8 neighbours in ever wider lanes; 3 bytes of each 64-bit lane remain. */
-INLINE uint64x2_t join3(uint8x16_t x) {
-    uint16x8_t two = vreinterpretq_u16_u8(x);
-    uint32x4_t four =
-        vreinterpretq_u32_u16(vandq_u16(vorrq_u16(two, vshrq_n_u16(two, 5)), vdupq_n_u16(0x3f)));
-    uint64x2_t eight = vreinterpretq_u64_u32(
-        vandq_u32(vorrq_u32(four, vshrq_n_u32(four, 10)), vdupq_n_u32(0xfff)));
-    return vorrq_u64(eight, vshrq_n_u64(eight, 20));
+/*
+ * Other widths join neighbours into 2, 4, then 8 indices in ever wider lanes: the lower neighbour
+ * is shifted up against the other, and both down to the bottom of the lane.  `bits` bytes of each
+ * 64-bit lane remain.
+ */
+INLINE uint64x2_t join(uint8x16_t x, int bits) {
+    const int16_t gap2 = (int16_t)(8 - bits), gap4 = (int16_t)(16 - 2 * bits);
+    const int32_t gap8 = 32 - 4 * bits;
+    const int8x16_t up2 = vreinterpretq_s8_s16(vdupq_n_s16(gap2));
+    const int16x8_t up4 = vreinterpretq_s16_s32(vdupq_n_s32(gap4));
+    const int32x4_t up8 = vreinterpretq_s32_s64(vdupq_n_s64(gap8));
+    uint16x8_t two = vreinterpretq_u16_u8(vshlq_u8(x, up2));
+    uint32x4_t four = vreinterpretq_u32_u16(vshlq_u16(vshlq_u16(two, vdupq_n_s16(-gap2)), up4));
+    uint64x2_t eight = vreinterpretq_u64_u32(vshlq_u32(vshlq_u32(four, vdupq_n_s32(-gap4)), up8));
+    return vshlq_u64(eight, vdupq_n_s64(-gap8));
 }
 
-static void pack3(const uint8_t *indices, size_t n, uint8_t *packed) {
-    static const uint8_t take[16] = {0, 1, 2, 8, 9, 10, 16, 17, 18, 24, 25, 26, 255, 255, 255, 255};
-    const uint8x16_t mask = vdupq_n_u8(7);
-    const uint8x16_t order = vld1q_u8(take);
+/* bits 3, 5, 6 or 7.  Writes no byte beyond those of the indices. */
+INLINE void pack_joined(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
+    static const uint8_t take3[16] = {0,  1,  2,  8,  9,   10,  16,  17,
+                                      18, 24, 25, 26, 255, 255, 255, 255};
+    const uint8x16_t mask = vdupq_n_u8((uint8_t)((1u << bits) - 1));
+    const uint8x16_t order = vld1q_u8(take3);
     size_t done = 0;
     for (; done + 32 <= n; done += 32) {
-        uint8x16x2_t pair;
-        uint8_t out[16];
-        pair.val[0] = vreinterpretq_u8_u64(join3(vandq_u8(vld1q_u8(indices + done), mask)));
-        pair.val[1] = vreinterpretq_u8_u64(join3(vandq_u8(vld1q_u8(indices + done + 16), mask)));
-        vst1q_u8(out, vqtbl2q_u8(pair, order));
-        memcpy(packed, out, 12);
-        packed += 12;
+        uint64x2_t a = join(vandq_u8(vld1q_u8(indices + done), mask), (int)bits);
+        uint64x2_t b = join(vandq_u8(vld1q_u8(indices + done + 16), mask), (int)bits);
+        if (bits == 3) {
+            uint8x16x2_t pair = {{vreinterpretq_u8_u64(a), vreinterpretq_u8_u64(b)}};
+            uint8x16_t out = vqtbl2q_u8(pair, order);
+            uint32_t last = vgetq_lane_u32(vreinterpretq_u32_u8(out), 2);
+            vst1_u8(packed, vget_low_u8(out));
+            memcpy(packed + 8, &last, sizeof last);
+        } else {
+            uint64_t last = vgetq_lane_u64(b, 1);
+            /* eight bytes at once where the next lane overwrites those that are too many */
+            vst1_u8(packed, vreinterpret_u8_u64(vget_low_u64(a)));
+            vst1_u8(packed + bits, vreinterpret_u8_u64(vget_high_u64(a)));
+            vst1_u8(packed + 2 * bits, vreinterpret_u8_u64(vget_low_u64(b)));
+            memcpy(packed + 3 * bits, &last, bits);
+        }
+        packed += 4 * bits;
     }
-    spc_pack_reference(indices + done, n - done, 3, packed);
+    spc_pack_reference(indices + done, n - done, bits, packed);
+}
+
+/* The two bytes that hold index i of a group of 8 at byte `at`, into 16-bit lane i. */
+INLINE uint8x16_t byte_pairs(uint32_t bits, uint32_t at) {
+    uint8_t order[16];
+    for (uint32_t i = 0; i < 8; i++) {
+        order[2 * i] = (uint8_t)(at + i * bits / 8);
+        order[2 * i + 1] = (uint8_t)(at + i * bits / 8 + 1);
+    }
+    return vld1q_u8(order);
+}
+
+/* 16 indices at a time, from the 8 or 16 bytes that begin with theirs. */
+INLINE void unpack(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices) {
+    const uint8x16_t first = byte_pairs(bits, 0), second = byte_pairs(bits, bits);
+    const uint16x8_t mask = vdupq_n_u16((uint16_t)((1u << bits) - 1));
+    const uint8_t *end = packed + spc_packed_size(n, bits);
+    int16_t down[8];
+    int16x8_t shifts;
+    size_t done = 0;
+    for (uint32_t i = 0; i < 8; i++) {
+        down[i] = (int16_t)(-(int)(i * bits % 8));
+    }
+    shifts = vld1q_s16(down);
+    for (; done + 16 <= n && end - packed >= (bits <= 4 ? 8 : 16); done += 16) {
+        uint8x16_t bytes =
+            bits <= 4 ? vcombine_u8(vld1_u8(packed), vdup_n_u8(0)) : vld1q_u8(packed);
+        uint16x8_t a = vreinterpretq_u16_u8(vqtbl1q_u8(bytes, first));
+        uint16x8_t b = vreinterpretq_u16_u8(vqtbl1q_u8(bytes, second));
+        a = vandq_u16(vshlq_u16(a, shifts), mask);
+        b = vandq_u16(vshlq_u16(b, shifts), mask);
+        vst1q_u8(indices + done, vuzp1q_u8(vreinterpretq_u8_u16(a), vreinterpretq_u8_u16(b)));
+        packed += 2 * bits;
+    }
+    spc_unpack_reference(packed, n - done, bits, indices + done);
 }
 
 static void pack_neon(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
@@ -131,33 +268,71 @@ static void pack_neon(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *
         pack_whole(indices, n, 2, packed);
         break;
     case 3:
-        pack3(indices, n, packed);
+        pack_joined(indices, n, 3, packed);
         break;
     case 4:
         pack_whole(indices, n, 4, packed);
         break;
-    case 8:
-        memcpy(packed, indices, n);
+    case 5:
+        pack_joined(indices, n, 5, packed);
+        break;
+    case 6:
+        pack_joined(indices, n, 6, packed);
+        break;
+    case 7:
+        pack_joined(indices, n, 7, packed);
         break;
     default:
-        spc_pack_reference(indices, n, bits, packed);
+        memcpy(packed, indices, n);
+    }
+}
+
+static void unpack_neon(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices) {
+    switch (bits) {
+    case 1:
+        unpack(packed, n, 1, indices);
+        break;
+    case 2:
+        unpack(packed, n, 2, indices);
+        break;
+    case 3:
+        unpack(packed, n, 3, indices);
+        break;
+    case 4:
+        unpack(packed, n, 4, indices);
+        break;
+    case 5:
+        unpack(packed, n, 5, indices);
+        break;
+    case 6:
+        unpack(packed, n, 6, indices);
+        break;
+    case 7:
+        unpack(packed, n, 7, indices);
+        break;
+    default:
+        memcpy(indices, packed, n);
     }
 }
 
 #if defined(__clang__)
 #define CRC __attribute__((target("crc")))
+#define CRC32C_WORD __builtin_arm_crc32cd
+#define CRC32C_BYTE __builtin_arm_crc32cb
 #else
 #define CRC __attribute__((target("+crc")))
+#define CRC32C_WORD __builtin_aarch64_crc32cx
+#define CRC32C_BYTE __builtin_aarch64_crc32cb
 #endif
 
 CRC static uint32_t crc32c_arm(uint32_t state, const uint8_t *bytes, size_t len) {
     for (; len >= 8; bytes += 8, len -= 8) {
         uint64_t word;
         memcpy(&word, bytes, sizeof word);
-        state = __builtin_aarch64_crc32cx(state, word);
+        state = CRC32C_WORD(state, word);
     }
     for (; len > 0; bytes++, len--) {
-        state = __builtin_aarch64_crc32cb(state, *bytes);
+        state = CRC32C_BYTE(state, *bytes);
     }
     return state;
 }
@@ -167,7 +342,7 @@ const spc_kernels spc_kernels_neon = {
     .features = SPC_CPU_NEON,
     .quantize_f32 = quantize_f32_neon,
     .pack = pack_neon,
-    .unpack = spc_unpack_reference,
+    .unpack = unpack_neon,
     .crc32c = spc_crc32c_reference,
 };
 
@@ -176,7 +351,7 @@ const spc_kernels spc_kernels_neon_crc = {
     .features = SPC_CPU_NEON | SPC_CPU_ARM_CRC,
     .quantize_f32 = quantize_f32_neon,
     .pack = pack_neon,
-    .unpack = spc_unpack_reference,
+    .unpack = unpack_neon,
     .crc32c = crc32c_arm,
 };
 

@@ -100,11 +100,14 @@ int typenum_of(spc_dtype dtype) {
     }
 }
 
+constexpr char native_order = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>';
+
 bool is_plain(const py::array &array, spc_dtype dtype) {
     const py::dtype found = array.dtype();
     const char order = found.byteorder();
     const auto address = reinterpret_cast<uintptr_t>(array.data());
-    return found.num() == typenum_of(dtype) && (order == '=' || order == '|') &&
+    return found.num() == typenum_of(dtype) &&
+           (order == '=' || order == '|' || order == native_order) &&
            (array.flags() & py::array::c_style) != 0 &&
            address % static_cast<uintptr_t>(found.itemsize()) == 0;
 }
@@ -226,9 +229,9 @@ class Codec {
         });
     }
 
-    // False unless `out` is exactly what the codec gives.
+    // False unless `out` is exactly what the codec gives, and writeable.
     bool decode(const py::object &frame, const py::object &out) const {
-        if (!fits(out)) {
+        if (!fits(out) || !py::reinterpret_borrow<py::array>(out).writeable()) {
             return false;
         }
         const Bytes bytes(frame);

@@ -1,4 +1,5 @@
-/* AVX2: quantise by a binary search whose upper levels sit in registers, pack by multiply-add. */
+/* AVX2: quantise by a binary search whose upper levels sit in registers, pack by
+ * multiply-add, unpack by shuffle and multiply. */
 #include "../kernels.h"
 
 #if defined(SPC_X86)
@@ -11,29 +12,53 @@
 #define AVX2 __attribute__((target("avx2")))
 #define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline
 
-/* Levels of the search whose thresholds fit one register: 1, 2, 4 and 8 of them. */
-#define REGISTER_LEVELS 4
+/* Level l of the search has 2^l thresholds: one register of them up to level 3, two at level 4,
+ * four at level 5.  Deeper levels would cost more registers than a gather. */
+#define REGISTER_LEVELS 6
+#define ROWS 10
 
 AVX2_INLINE __m256i load_keys(const float *values) {
     __m256i raw = _mm256_loadu_si256((const __m256i *)(const void *)values);
     return _mm256_xor_si256(raw, _mm256_srli_epi32(_mm256_srai_epi32(raw, 31), 1));
 }
 
-/*
- * Indices of 8 values.  At each level the threshold to compare with is picked by the index so far:
- * from a register while the level has at most 8, else by a gather from the table.
+AVX2_INLINE __m256i select_by_sign(__m256i where_positive, __m256i where_negative, __m256i sign) {
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(where_positive),
+                                                _mm256_castsi256_ps(where_negative),
+                                                _mm256_castsi256_ps(sign)));
+}
+
+/* rows[...][index] of one level; a permutation looks at the lowest 3 bits of the index. */
+AVX2_INLINE __m256i pick(const __m256i rows[ROWS], uint32_t level, __m256i index) {
+    const __m256i bit3 = _mm256_slli_epi32(index, 28), bit4 = _mm256_slli_epi32(index, 27);
+    __m256i a, b;
+    if (level < 4) {
+        return _mm256_permutevar8x32_epi32(rows[level], index);
+    }
+    rows += level == 4 ? 4 : 6;
+    a = select_by_sign(_mm256_permutevar8x32_epi32(rows[0], index),
+                       _mm256_permutevar8x32_epi32(rows[1], index), bit3);
+    if (level == 4) {
+        return a;
+    }
+    b = select_by_sign(_mm256_permutevar8x32_epi32(rows[2], index),
+                       _mm256_permutevar8x32_epi32(rows[3], index), bit3);
+    return select_by_sign(a, b, bit4);
+}
+
+/* Indices of 8 values: at each level the threshold to compare with is picked by the index so far.
  */
-AVX2_INLINE __m256i search(const __m256i levels[REGISTER_LEVELS], const int32_t *thresholds,
-                           uint32_t bits, __m256i keys) {
-    __m256i index = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_cmpgt_epi32(keys, levels[0]));
+AVX2_INLINE __m256i search(const __m256i rows[ROWS], const int32_t *thresholds, uint32_t bits,
+                           __m256i keys) {
+    __m256i index = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_cmpgt_epi32(keys, rows[0]));
     for (uint32_t level = 1; level < bits; level++) {
         __m256i threshold;
         if (level < REGISTER_LEVELS) {
-            threshold = _mm256_permutevar8x32_epi32(levels[level], index);
+            threshold = pick(rows, level, index);
         } else {
-            __m128i shift = _mm_cvtsi32_si128((int)(bits - 1 - level));
+            const int shift = (int)(bits - 1 - level);
             __m256i odd = _mm256_add_epi32(_mm256_add_epi32(index, index), _mm256_set1_epi32(1));
-            __m256i at = _mm256_sub_epi32(_mm256_sll_epi32(odd, shift), _mm256_set1_epi32(1));
+            __m256i at = _mm256_sub_epi32(_mm256_slli_epi32(odd, shift), _mm256_set1_epi32(1));
             threshold = _mm256_i32gather_epi32((const int *)thresholds, at, 4);
         }
         index =
@@ -42,25 +67,33 @@ AVX2_INLINE __m256i search(const __m256i levels[REGISTER_LEVELS], const int32_t 
     return index;
 }
 
+/* The thresholds of a level, eight by eight; one that is alone fills its row. */
+AVX2_INLINE void load_rows(const int32_t *thresholds, uint32_t bits, __m256i rows[ROWS]) {
+    __m256i *row = rows;
+    for (uint32_t level = 0; level < bits && level < REGISTER_LEVELS; level++) {
+        for (uint32_t first = 0; first < 1u << level; first += 8) {
+            int32_t keys[8];
+            for (uint32_t i = 0; i < 8; i++) {
+                uint32_t at = (first + i) % (1u << level);
+                keys[i] = thresholds[((2 * at + 1) << (bits - 1 - level)) - 1];
+            }
+            *row++ = _mm256_loadu_si256((const __m256i *)(const void *)keys);
+        }
+    }
+}
+
 /* Inlined once per bit width, so that the loop over levels unrolls. */
 AVX2_INLINE void quantize(const int32_t *thresholds, uint32_t bits, const float *values, size_t n,
                           uint8_t *indices) {
     const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256i levels[REGISTER_LEVELS];
+    __m256i rows[ROWS];
     size_t done = 0;
-    for (uint32_t level = 0; level < REGISTER_LEVELS; level++) {
-        int32_t row[8] = {0};
-        for (uint32_t i = 0; level < bits && i < 1u << level; i++) {
-            row[i] = thresholds[((2 * i + 1) << (bits - 1 - level)) - 1];
-        }
-        levels[level] = level == 0 ? _mm256_set1_epi32(row[0])
-                                   : _mm256_loadu_si256((const __m256i *)(const void *)row);
-    }
+    load_rows(thresholds, bits, rows);
     for (; done + 32 <= n; done += 32) {
-        __m256i a = search(levels, thresholds, bits, load_keys(values + done));
-        __m256i b = search(levels, thresholds, bits, load_keys(values + done + 8));
-        __m256i c = search(levels, thresholds, bits, load_keys(values + done + 16));
-        __m256i d = search(levels, thresholds, bits, load_keys(values + done + 24));
+        __m256i a = search(rows, thresholds, bits, load_keys(values + done));
+        __m256i b = search(rows, thresholds, bits, load_keys(values + done + 8));
+        __m256i c = search(rows, thresholds, bits, load_keys(values + done + 16));
+        __m256i d = search(rows, thresholds, bits, load_keys(values + done + 24));
         __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
         bytes = _mm256_permutevar8x32_epi32(bytes, in_order);
         _mm256_storeu_si256((__m256i *)(void *)(indices + done), bytes);
@@ -83,42 +116,154 @@ AVX2 static void quantize_f32_avx2(const int32_t *thresholds, uint32_t bits, con
     case 4:
         quantize(thresholds, 4, values, n, indices);
         break;
+    case 5:
+        quantize(thresholds, 5, values, n, indices);
+        break;
+    case 6:
+        quantize(thresholds, 6, values, n, indices);
+        break;
+    case 7:
+        quantize(thresholds, 7, values, n, indices);
+        break;
     default:
-        quantize(thresholds, bits, values, n, indices);
+        quantize(thresholds, 8, values, n, indices);
     }
 }
 
+/* 1 bit: one instruction collects the upper bits of 32 bytes. */
+AVX2_INLINE void pack1(const uint8_t *indices, size_t n, uint8_t *packed) {
+    size_t done = 0;
+    for (; done + 32 <= n; done += 32) {
+        __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(indices + done));
+        int32_t word = _mm256_movemask_epi8(_mm256_slli_epi16(x, 7));
+        memcpy(packed, &word, sizeof word);
+        packed += sizeof word;
+    }
+    spc_pack_reference(indices + done, n - done, 1, packed);
+}
+
+/* Shuffle that brings the low `bits` bytes of both 64-bit lanes side by side, at byte `to`. */
+AVX2_INLINE __m128i side_by_side(int bits, int to) {
+#define FROM(i)                                                                                    \
+    (char)((i) - to < 0          ? -1                                                              \
+           : (i) - to < bits     ? (i) - to                                                        \
+           : (i) - to < 2 * bits ? (i) - to + 8 - bits                                             \
+                                 : -1)
+    return _mm_setr_epi8(FROM(0), FROM(1), FROM(2), FROM(3), FROM(4), FROM(5), FROM(6), FROM(7),
+                         FROM(8), FROM(9), FROM(10), FROM(11), FROM(12), FROM(13), FROM(14),
+                         FROM(15));
+#undef FROM
+}
+
 /*
- * 32 indices at a time: neighbours are joined into 2, 4 and then 8 indices per lane by a
- * multiply-add with 1 and 2^(bits of the lower neighbour), after which the low `bits` bytes of
- * each 64-bit lane are the packed group.
+ * 32 indices at a time: neighbours are joined into 2, then 4 indices by a multiply-add with 1 and
+ * 2^(bits of the lower neighbour), into 8 by shifting the lower four up against the upper four.
+ * That leaves `bits` bytes in each 64-bit lane, and writes them without touching what follows.
  */
 AVX2_INLINE void pack(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
     const __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
     const __m256i join2 = _mm256_set1_epi16((short)(1 | 1 << (bits + 8)));
     const __m256i join4 = _mm256_set1_epi32(1 | 1 << (2 * bits + 16));
-    const uint64_t group = ((uint64_t)1 << (8 * bits)) - 1;
+    const __m256i gap = _mm256_set1_epi64x(32 - 4 * (long long)bits);
+    const __m256i places =
+        _mm256_set_m128i(side_by_side((int)bits, 2 * (int)bits), side_by_side((int)bits, 0));
     size_t done = 0;
     for (; done + 32 <= n; done += 32) {
         __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(indices + done));
-        uint64_t lanes[4];
-        x = _mm256_maddubs_epi16(_mm256_and_si256(x, mask), join2);
+        /* unsigned times signed: 2^7 fits the former only */
+        x = _mm256_maddubs_epi16(join2, _mm256_and_si256(x, mask));
         x = _mm256_madd_epi16(x, join4);
-        x = _mm256_or_si256(x, _mm256_srli_epi64(x, (int)(32 - 4 * bits)));
-        _mm256_storeu_si256((__m256i *)(void *)lanes, x);
-        for (size_t i = 0; i < 4; i++) {
-            uint64_t lane = lanes[i] & group;
-            memcpy(packed, &lane, bits);
-            packed += bits;
+        x = _mm256_srli_epi64(_mm256_sllv_epi32(x, gap), (int)(32 - 4 * bits));
+        if (bits <= 4) {
+            __m128i y;
+            x = _mm256_shuffle_epi8(x, places);
+            y = _mm_or_si128(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+            if (bits == 4) {
+                _mm_storeu_si128((__m128i *)(void *)packed, y);
+            } else {
+                _mm_storel_epi64((__m128i *)(void *)packed, y);
+            }
+            if (bits == 3) {
+                int32_t word = _mm_extract_epi32(y, 2);
+                memcpy(packed + 8, &word, sizeof word);
+            }
+        } else {
+            uint64_t lanes[4];
+            _mm256_storeu_si256((__m256i *)(void *)lanes, x);
+            /* eight bytes at once where the next lane overwrites those that are too many */
+            memcpy(packed, &lanes[0], 8);
+            memcpy(packed + bits, &lanes[1], 8);
+            memcpy(packed + 2 * bits, &lanes[2], 8);
+            memcpy(packed + 3 * bits, &lanes[3], bits);
         }
+        packed += 4 * bits;
     }
     spc_pack_reference(indices + done, n - done, bits, packed);
+}
+
+/* Shuffle: the two bytes that hold index i of the group of 8 at byte `at` into 16-bit lane i. */
+AVX2_INLINE __m128i byte_pairs(int bits, int at) {
+#define PAIR(i) (short)((at + (i) * bits / 8) | (at + (i) * bits / 8 + 1) << 8)
+    return _mm_setr_epi16(PAIR(0), PAIR(1), PAIR(2), PAIR(3), PAIR(4), PAIR(5), PAIR(6), PAIR(7));
+#undef PAIR
+}
+
+/* Factors that shift index i up to the top of its 16-bit lane: AVX2 cannot shift 16-bit lanes by
+ * different counts. */
+AVX2_INLINE __m256i to_the_top(int bits) {
+#define FACTOR(i) (short)(1 << (16 - bits - (i) * bits % 8))
+    return _mm256_broadcastsi128_si256(_mm_setr_epi16(FACTOR(0), FACTOR(1), FACTOR(2), FACTOR(3),
+                                                      FACTOR(4), FACTOR(5), FACTOR(6), FACTOR(7)));
+#undef FACTOR
+}
+
+/* The 4 * bits bytes of 32 indices: groups 0 and 1 in the lower half, 2 and 3 in the upper, there
+ * from byte 2 * bits on, or from 16 - 2 * bits where the groups exceed one half.  Reads no byte
+ * beyond. */
+AVX2_INLINE __m256i load_groups(const uint8_t *packed, uint32_t bits) {
+    __m128i half;
+    int32_t word;
+    if (bits > 4) {
+        return _mm256_set_m128i(
+            _mm_loadu_si128((const __m128i *)(const void *)(packed + 4 * bits - 16)),
+            _mm_loadu_si128((const __m128i *)(const void *)packed));
+    }
+    if (bits == 4) {
+        half = _mm_loadu_si128((const __m128i *)(const void *)packed);
+    } else if (bits == 1) {
+        memcpy(&word, packed, sizeof word);
+        half = _mm_cvtsi32_si128(word);
+    } else {
+        half = _mm_loadl_epi64((const __m128i *)(const void *)packed);
+    }
+    if (bits == 3) {
+        memcpy(&word, packed + 8, sizeof word);
+        half = _mm_insert_epi32(half, word, 2);
+    }
+    return _mm256_broadcastsi128_si256(half);
+}
+
+AVX2_INLINE void unpack(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices) {
+    const int b = (int)bits, upper = b <= 4 ? 2 * b : 16 - 2 * b;
+    const __m256i even = _mm256_set_m128i(byte_pairs(b, upper), byte_pairs(b, 0));
+    const __m256i odd = _mm256_set_m128i(byte_pairs(b, upper + b), byte_pairs(b, b));
+    const __m256i factors = to_the_top(b);
+    size_t done = 0;
+    for (; done + 32 <= n; done += 32) {
+        __m256i x = load_groups(packed, bits);
+        __m256i y = _mm256_mullo_epi16(_mm256_shuffle_epi8(x, even), factors);
+        __m256i z = _mm256_mullo_epi16(_mm256_shuffle_epi8(x, odd), factors);
+        x = _mm256_packus_epi16(_mm256_srli_epi16(y, 16 - b), _mm256_srli_epi16(z, 16 - b));
+        _mm256_storeu_si256((__m256i *)(void *)(indices + done), x);
+        packed += 4 * bits;
+    }
+    spc_unpack_reference(packed, n - done, bits, indices + done);
 }
 
 AVX2 static void pack_avx2(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
     switch (bits) {
     case 1:
-        pack(indices, n, 1, packed);
+        pack1(indices, n, packed);
         break;
     case 2:
         pack(indices, n, 2, packed);
@@ -129,11 +274,45 @@ AVX2 static void pack_avx2(const uint8_t *indices, size_t n, uint32_t bits, uint
     case 4:
         pack(indices, n, 4, packed);
         break;
-    case 8:
-        memcpy(packed, indices, n);
+    case 5:
+        pack(indices, n, 5, packed);
+        break;
+    case 6:
+        pack(indices, n, 6, packed);
+        break;
+    case 7:
+        pack(indices, n, 7, packed);
         break;
     default:
-        spc_pack_reference(indices, n, bits, packed);
+        memcpy(packed, indices, n);
+    }
+}
+
+AVX2 static void unpack_avx2(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices) {
+    switch (bits) {
+    case 1:
+        unpack(packed, n, 1, indices);
+        break;
+    case 2:
+        unpack(packed, n, 2, indices);
+        break;
+    case 3:
+        unpack(packed, n, 3, indices);
+        break;
+    case 4:
+        unpack(packed, n, 4, indices);
+        break;
+    case 5:
+        unpack(packed, n, 5, indices);
+        break;
+    case 6:
+        unpack(packed, n, 6, indices);
+        break;
+    case 7:
+        unpack(packed, n, 7, indices);
+        break;
+    default:
+        memcpy(indices, packed, n);
     }
 }
 
@@ -142,7 +321,7 @@ const spc_kernels spc_kernels_avx2 = {
     .features = SPC_CPU_AVX2 | SPC_CPU_SSE42,
     .quantize_f32 = quantize_f32_avx2,
     .pack = pack_avx2,
-    .unpack = spc_unpack_reference,
+    .unpack = unpack_avx2,
     .crc32c = spc_crc32c_sse42,
 };
 

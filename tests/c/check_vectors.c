@@ -1,0 +1,345 @@
+/*
+ * The golden vectors, on whatever machine this runs: check_vectors FIXTURE
+ *
+ * tests/test_c_core.py writes the fixture from tests/vectors/: one vector per line, words
+ * separated by one space, an empty word written as "-".  Floats, indices and bytes are hexadecimal;
+ * floats are the digits of their 32 bits, most significant first.
+ *
+ *     codebook NAME BITS CENTROIDS THRESHOLDS INT8 UINT8
+ *     quantize CODEBOOK DTYPE VALUES INDICES
+ *     frame NAME CODEBOOK DTYPE SHAPE CODER FEATURE INDICES FRAME
+ *     bad NAME CODEBOOK DTYPE SHAPE FRAME STATUS STATUS-WITH-CODEC MAX-ELEMENTS
+ *
+ * The two statuses are what decoding must give without and with the codec; -1 is "do not try".
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+typedef struct book {
+    char name[64];
+    uint32_t bits;
+    float centroids[SPC_MAX_CENTROIDS];
+    int32_t thresholds[SPC_MAX_CENTROIDS - 1];
+    uint8_t outputs[2][SPC_MAX_CENTROIDS]; /* int8, uint8 */
+    spc_codebook codebook;
+} book;
+
+enum { most_books = 64, words_per_line = 9 };
+
+static const char *fixture;
+static book books[most_books];
+static size_t book_count, frames_seen, frames_encoded;
+static unsigned line_number;
+
+/* ------------------------------------------------------------------ reading */
+
+static void give_up(const char *why) {
+    fprintf(stderr, "%s:%u: %s\n", fixture, line_number, why);
+    exit(2);
+}
+
+typedef struct bytes {
+    uint8_t *at;
+    size_t len;
+} bytes;
+
+static int digit(char c) {
+    static const char digits[] = "0123456789abcdef";
+    const char *found = c ? strchr(digits, c) : NULL;
+    if (!found) {
+        give_up("not a hexadecimal digit");
+    }
+    return (int)(found - digits);
+}
+
+static bytes from_hex(const char *word) {
+    bytes out;
+    if (strcmp(word, "-") == 0) {
+        word = "";
+    }
+    out.len = strlen(word) / 2;
+    out.at = malloc(out.len + 1);
+    for (size_t i = 0; i < out.len; i++) {
+        out.at[i] = (uint8_t)(digit(word[2 * i]) << 4 | digit(word[2 * i + 1]));
+    }
+    return out;
+}
+
+/* The digits of 32-bit words, most significant first, become words of this machine. */
+static bytes words_from_hex(const char *word) {
+    bytes out = from_hex(word);
+    for (size_t i = 0; i + 4 <= out.len; i += 4) {
+        const uint8_t *at = out.at + i;
+        uint32_t value =
+            (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | (uint32_t)at[3];
+        memcpy(out.at + i, &value, 4);
+    }
+    return out;
+}
+
+static spc_dtype dtype_of(const char *word) {
+    return strcmp(word, "float32") == 0 ? SPC_FLOAT32
+           : strcmp(word, "int8") == 0  ? SPC_INT8
+                                        : SPC_UINT8;
+}
+
+static bytes feature_from_hex(const char *word, spc_dtype dtype) {
+    return dtype == SPC_FLOAT32 ? words_from_hex(word) : from_hex(word);
+}
+
+static spc_shape shape_of(char *word) {
+    spc_shape shape = {0, {0}};
+    char *rest = strcmp(word, "-") == 0 ? NULL : word;
+    while (rest && shape.rank < SPC_MAX_RANK) {
+        shape.dims[shape.rank++] = (uint32_t)strtoul(rest, &rest, 10);
+        rest = *rest == ',' ? rest + 1 : NULL;
+    }
+    return shape;
+}
+
+static const book *book_of(const char *name) {
+    for (size_t i = 0; i < book_count; i++) {
+        if (strcmp(books[i].name, name) == 0) {
+            return &books[i];
+        }
+    }
+    give_up("unknown codebook");
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ vectors */
+
+static void codebook_line(char **word) {
+    book *b = &books[book_count++];
+    bytes centroids = words_from_hex(word[2]), thresholds = words_from_hex(word[3]);
+    bytes outputs[2] = {from_hex(word[4]), from_hex(word[5])};
+    uint32_t bits = (uint32_t)strtoul(word[1], NULL, 10), count = 1u << bits;
+    if (book_count >= most_books || centroids.len != 4 * (size_t)count ||
+        thresholds.len != 4 * (size_t)(count - 1) || strlen(word[0]) >= sizeof b->name) {
+        give_up("impossible codebook");
+    }
+    strcpy(b->name, word[0]);
+    b->bits = check_at.bits = bits;
+    memcpy(b->centroids, centroids.at, centroids.len);
+    CHECK_STATUS(spc_codebook_init(&b->codebook, b->centroids, bits, b->thresholds), SPC_OK);
+    for (uint32_t i = 0; i + 1 < count; i++) {
+        uint32_t raw;
+        memcpy(&raw, thresholds.at + 4 * (size_t)i, 4);
+        CHECK(b->thresholds[i] == check_key_of_bits(raw));
+    }
+    for (size_t k = 0; k < 2; k++) {
+        uint8_t indices[SPC_MAX_CENTROIDS], got[SPC_MAX_CENTROIDS];
+        for (uint32_t i = 0; i < count; i++) {
+            indices[i] = (uint8_t)i;
+        }
+        memcpy(b->outputs[k], outputs[k].at, count);
+        CHECK_STATUS(
+            spc_dequantize(&b->codebook, k == 0 ? SPC_INT8 : SPC_UINT8, indices, count, got),
+            SPC_OK);
+        CHECK_BYTES(got, outputs[k].at, count);
+        free(outputs[k].at);
+    }
+    free(centroids.at);
+    free(thresholds.at);
+}
+
+static void quantize_line(char **word) {
+    const book *b = book_of(word[0]);
+    spc_dtype dtype = dtype_of(word[1]);
+    bytes values = feature_from_hex(word[2], dtype), indices = from_hex(word[3]);
+    uint8_t *got = malloc(indices.len + 1);
+    check_cpus cpus = {0};
+    while (check_next_cpu(&cpus)) {
+        CHECK_STATUS(spc_quantize(&b->codebook, dtype, values.at, indices.len, got), SPC_OK);
+        CHECK_BYTES(got, indices.at, indices.len);
+    }
+    free(values.at);
+    free(indices.at);
+    free(got);
+}
+
+static uint8_t *restore(const book *b, spc_dtype dtype, bytes indices) {
+    uint8_t *out = malloc(4 * indices.len + 1);
+    for (size_t i = 0; i < indices.len; i++) {
+        if (dtype == SPC_FLOAT32) {
+            memcpy(out + 4 * i, &b->centroids[indices.at[i]], 4);
+        } else {
+            out[i] = b->outputs[dtype == SPC_UINT8][indices.at[i]];
+        }
+    }
+    return out;
+}
+
+static void check_frame(const spc_codec *codec, spc_coder coder, bytes feature, bytes indices,
+                        bytes frame, const uint8_t *expected) {
+    check_guard guard = check_guard_new(frame.len);
+    size_t size = spc_feature_size(codec), len = 0;
+    spc_frame_info info;
+    uint8_t *at = check_rear(guard, frame.len, 0), *back = malloc(size + 1);
+    size_t need;
+    uint8_t *work;
+    memcpy(at, frame.at, frame.len);
+    if (!CHECK_STATUS(spc_frame_parse(at, frame.len, &info), SPC_OK)) {
+        exit(1);
+    }
+    CHECK(info.coder == coder && info.codec_id == codec->id);
+    CHECK(indices.len == codec->n);
+    need = spc_decode_work_size(codec, coder);
+    work = malloc(need + 1);
+    if (spc_coder_available(coder)) {
+        CHECK_STATUS(spc_decode(codec, at, frame.len, back, size, work, need), SPC_OK);
+        CHECK_BYTES(back, expected, size);
+        frames_seen++;
+    } else {
+        CHECK_STATUS(spc_decode(codec, at, frame.len, back, size, work, need), SPC_ERROR_CODER);
+    }
+    free(work);
+    check_guard_free(guard);
+    if (coder == SPC_CODER_PACK) {
+        size_t bound = spc_frame_bound(codec, info.kind);
+        CHECK(bound == frame.len);
+        guard = check_guard_new(bound);
+        at = check_rear(guard, bound, 0);
+        CHECK_STATUS(spc_encode(codec, coder, info.kind, feature.at, at, bound, &len, NULL, 0),
+                     SPC_OK);
+        CHECK(len == frame.len);
+        CHECK_BYTES(at, frame.at, frame.len);
+        check_guard_free(guard);
+        frames_encoded++;
+    }
+    free(back);
+}
+
+static void frame_line(char **word) {
+    const book *b = book_of(word[1]);
+    spc_dtype dtype = dtype_of(word[2]);
+    spc_shape shape = shape_of(word[3]);
+    spc_coder coder = strcmp(word[4], "pack") == 0 ? SPC_CODER_PACK : SPC_CODER_LZMA;
+    bytes feature = feature_from_hex(word[5], dtype), indices = from_hex(word[6]);
+    bytes frame = from_hex(word[7]);
+    uint8_t *expected = restore(b, dtype, indices);
+    spc_codec codec;
+    check_cpus cpus = {0};
+    CHECK_STATUS(spc_codec_init(&codec, &b->codebook, dtype, &shape), SPC_OK);
+    check_at.bits = b->bits;
+    check_at.n = codec.n;
+    CHECK(feature.len == spc_feature_size(&codec));
+    while (check_next_cpu(&cpus)) {
+        check_frame(&codec, coder, feature, indices, frame, expected);
+    }
+    free(feature.at);
+    free(indices.at);
+    free(frame.at);
+    free(expected);
+}
+
+/* A build without a coder cannot say more of its frames than that. */
+static int as_expected(spc_status got, long want, const uint8_t *frame, size_t len) {
+    spc_frame_info info;
+    if ((long)got == want) {
+        return 1;
+    }
+    return got == SPC_ERROR_CODER && spc_frame_parse(frame, len, &info) == SPC_OK &&
+           spc_coder_name(info.coder) != NULL && !spc_coder_available(info.coder);
+}
+
+static spc_status decode_with(const spc_codec *codec, const uint8_t *frame, size_t len) {
+    size_t size = spc_feature_size(codec), need = spc_decode_work_size(codec, SPC_CODER_LZMA);
+    uint8_t *back = malloc(size + 1), *work = malloc(need + 1);
+    spc_status status = spc_decode(codec, frame, len, back, size, work, need);
+    free(back);
+    free(work);
+    return status;
+}
+
+static void bad_line(char **word) {
+    const book *b = book_of(word[1]);
+    spc_shape shape = shape_of(word[3]);
+    bytes frame = from_hex(word[4]);
+    long without = strtol(word[5], NULL, 10), with = strtol(word[6], NULL, 10);
+    size_t max_elements = (size_t)strtoull(word[7], NULL, 10);
+    check_guard guard = check_guard_new(frame.len);
+    uint8_t *at = check_rear(guard, frame.len, 0);
+    spc_codec codec;
+    memcpy(at, frame.at, frame.len);
+    CHECK_STATUS(spc_codec_init(&codec, &b->codebook, dtype_of(word[2]), &shape), SPC_OK);
+    if (with >= 0 && !CHECK(as_expected(decode_with(&codec, at, frame.len), with, at, frame.len))) {
+        fprintf(stderr, "  with its codec: %d, should be %ld\n",
+                (int)decode_with(&codec, at, frame.len), with);
+    }
+    if (without >= 0) {
+        float centroids[SPC_MAX_CENTROIDS];
+        int32_t thresholds[SPC_MAX_CENTROIDS - 1];
+        spc_status status =
+            spc_codec_from_frame(&codec, at, frame.len, max_elements, centroids, thresholds);
+        if (status == SPC_OK) {
+            status = decode_with(&codec, at, frame.len);
+        }
+        if (!CHECK(as_expected(status, without, at, frame.len))) {
+            fprintf(stderr, "  without a codec: %d, should be %ld\n", (int)status, without);
+        }
+    }
+    check_guard_free(guard);
+    free(frame.at);
+}
+
+/* ------------------------------------------------------------------ the file */
+
+static void vectors(void) {
+    static const struct {
+        const char *kind;
+        size_t words;
+        void (*check)(char **word);
+    } kinds[] = {
+        {"codebook", 6, codebook_line},
+        {"quantize", 4, quantize_line},
+        {"frame", 8, frame_line},
+        {"bad", 8, bad_line},
+    };
+    char *line = NULL;
+    size_t room = 0;
+    FILE *file = fopen(fixture, "r");
+    if (!file) {
+        perror(fixture);
+        exit(2);
+    }
+    while (getline(&line, &room, file) > 0) {
+        char *word[words_per_line] = {0}, *rest = NULL;
+        size_t count = 0, k = 0;
+        line_number++;
+        for (char *at = strtok_r(line, " \n", &rest); at; at = strtok_r(NULL, " \n", &rest)) {
+            if (count == words_per_line) {
+                give_up("too many words");
+            }
+            word[count++] = at;
+        }
+        while (k < sizeof kinds / sizeof kinds[0] && count > 0 &&
+               strcmp(kinds[k].kind, word[0]) != 0) {
+            k++;
+        }
+        if (count == 0 || k == sizeof kinds / sizeof kinds[0] || count != kinds[k].words + 1) {
+            give_up("not a vector");
+        }
+        check_at.what = word[1];
+        kinds[k].check(word + 1);
+        check_at.what = NULL;
+    }
+    free(line);
+    fclose(file);
+    printf("%u lines, %zu frames decoded, %zu encoded\n", line_number, frames_seen, frames_encoded);
+    CHECK(book_count > 0 && frames_encoded > 0);
+}
+
+static const check_case cases[] = {{"vectors", vectors}};
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s FIXTURE [options]\n", argv[0]);
+        return 2;
+    }
+    fixture = argv[1];
+    return check_main(argc - 1, argv + 1, cases, 1, NULL);
+}

@@ -1,0 +1,683 @@
+"""Golden vectors of wire format version 1, from tests/reference alone.
+
+    python tests/vectors/generate.py            compare the files with what the reference gives
+    python tests/vectors/generate.py --write    write the files (lzma payloads are kept as they are)
+    python tests/vectors/generate.py --write --liblzma
+                                                also ask the installed core for payloads of lzma
+                                                cases that have none yet
+
+A released vector is never rewritten: a difference means that the reference or this script is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "reference"))
+
+import reference as ref  # noqa: E402
+
+# Every length at which a group of 8, a SIMD block or a byte of the payload begins or ends.
+LENGTHS = (
+    *(1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65),
+    *(127, 128, 129, 255, 256, 257, 511, 512, 513),
+)
+DTYPE_NAMES = {number: name for name, number in ref.DTYPES.items()}
+
+NAN_AND_EXTREMES = (
+    *(0x7FC00000, 0xFFC00000, 0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF),  # NaNs
+    *(0x7FBFFFFF, 0xFFBFFFFF),  # signalling NaNs with every payload bit set
+    *(0x7F800000, 0xFF800000, 0x7F7FFFFF, 0xFF7FFFFF),  # infinities, largest
+    *(0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x00000002, 0x80000002),  # zeros, smallest
+    *(0x007FFFFF, 0x807FFFFF, 0x00800000, 0x80800000),  # last denormals, first normals
+    *(0x3F800000, 0xBF800000, 0x3F000000, 0xBF000000, 0x43000000, 0xC3000000),
+)
+
+
+def float_bits(value: float) -> int:
+    """Bits of a value that a float32 holds exactly."""
+    packed = struct.pack("<f", value)
+    assert struct.unpack("<f", packed)[0] == value
+    return int(struct.unpack("<I", packed)[0])
+
+
+def hex32(values: Iterable[int]) -> str:
+    return "".join(f"{value & 0xFFFFFFFF:08x}" for value in values)
+
+
+def hex8(values: Iterable[int]) -> str:
+    return "".join(f"{value & 0xFF:02x}" for value in values)
+
+
+def feature_hex(dtype: int, feature: Iterable[int]) -> str:
+    return hex32(feature) if dtype == ref.FLOAT32 else hex8(feature)
+
+
+# ------------------------------------------------------------------ codebooks
+
+
+def codebooks() -> dict[str, list[int]]:
+    tables: dict[str, list[int]] = {}
+    for bits in range(1, 9):
+        rng = random.Random(f"levels-{bits}")
+        steps = rng.sample(range(-150 * 64, 280 * 64), 1 << bits)
+        tables[f"levels-{bits}"] = [float_bits(step / 64) for step in sorted(steps)]
+    tables["int8"] = [float_bits(value) for value in range(-128, 128)]
+    tables["uint8"] = [float_bits(value) for value in range(256)]
+    tables["symmetric"] = [float_bits(value) for value in (-1, 1)]
+    tables["relu"] = [float_bits(value) for value in (0, 0.5, 1.25, 6)]
+    tables["halves"] = [float_bits(value) for value in (-2.5, -1.5, -0.5, 0.5)]
+    tables["below-half"] = [0xBF000001, 0xBEFFFFFF, 0x3EFFFFFF, 0x3F000001]
+    tables["clamped"] = [
+        *(float_bits(value) for value in (-1e9, -128.5, -128, -0.5)),
+        *(float_bits(value) for value in (127.5, 254.5, 255.5)),
+        0x7F7FFFFF,
+    ]
+    tables["clamp-edge"] = [0xC300FFFF, 0xC3008000, 0x42FEFFFF, 0x437F7FFF]
+    # Midpoints between neighbours are no floats: rounded to nearest, thresholds would coincide.
+    tables["adjacent"] = [0x3F800000, 0x3F800001, 0x3F800002, 0x3F800003]
+    tables["adjacent-negative"] = [0xBF800003, 0xBF800002, 0xBF800001, 0xBF800000]
+    tables["adjacent-step"] = [0x3F7FFFFC + i for i in range(8)]  # across a power of two
+    tables["adjacent-zero"] = [
+        *(0x80000002, 0x80000001, 0x00000000, 0x00000001),
+        *(0x00000002, 0x00000003, 0x00000004, 0x00000005),
+    ]
+    tables["denormal-signs"] = [0x80000001, 0x00000001]
+    tables["denormal-below"] = [0x80000001, 0x00000000]  # midpoint -2**-150
+    tables["denormal-above"] = [0x00000000, 0x00000001]  # midpoint +2**-150
+    tables["denormal-normal"] = [0x007FFFFE, 0x007FFFFF, 0x00800000, 0x00800001]
+    # Sums beyond the largest float.
+    tables["huge"] = [0xFF7FFFFF, 0xFF7FFFFE, 0x7F7FFFFE, 0x7F7FFFFF]
+    tables["huge-symmetric"] = [0xFF7FFFFF, 0x7F7FFFFF]
+    # Midpoints that lie within 2**-150 of a float: a rounded sum cannot tell on which side.
+    tables["two-sum"] = [0xBF800000, 0x80000001, 0x00000001, 0x3F800000]
+    tables["two-sum-down"] = [0x80000001, 0x3F800000]
+    tables["two-sum-up"] = [0xBF800000, 0x00000001]
+    tables["two-sum-tie"] = [0x00000001, 0x3F800001]
+    tables["two-sum-wide"] = [0xFF7FFFFF, 0x80000001, 0x00800000, 0x7F7FFFFF]
+    tables["magnitudes"] = [
+        *(0x00000000, 0x00000001, 0x00800000, 0x2B8CBCCC),
+        *(0x3F800000, 0x4B800001, 0x5F000000, 0x7F7FFFFF),
+    ]
+    return tables
+
+
+BOOKS = codebooks()
+
+
+def codebook_entries() -> Iterator[dict[str, Any]]:
+    for name, centroids in BOOKS.items():
+        ref.check_centroids(centroids)
+        keys = ref.thresholds(centroids)
+        outputs = {
+            DTYPE_NAMES[dtype]: hex8(
+                ref.dequantize(ref.Codec(tuple(centroids), dtype, ()), range(len(centroids)))
+            )
+            for dtype in (ref.INT8, ref.UINT8)
+        }
+        yield {
+            "name": name,
+            "centroids": hex32(centroids),
+            "thresholds": hex32(map(ref.bits_of_key, keys)),
+            **outputs,
+        }
+
+
+def codec_of(book: str, dtype: int, shape: Sequence[int]) -> ref.Codec:
+    return ref.Codec(tuple(BOOKS[book]), dtype, tuple(shape))
+
+
+# ------------------------------------------------------------------ quantiser
+
+
+def telling_values(centroids: Sequence[int]) -> list[int]:
+    """Floats at and next to thresholds and centroids, and everything that is special."""
+    keys = ref.thresholds(centroids) + [ref.key(bits) for bits in centroids]
+    if len(keys) > 64:
+        keys = keys[:: len(keys) // 61]
+    around = [ref.bits_of_key(key + step) for key in keys for step in (-1, 0, 1)]
+    return [*NAN_AND_EXTREMES, *dict.fromkeys(around)]
+
+
+def quantize_entries() -> Iterator[dict[str, Any]]:
+    for name, centroids in BOOKS.items():
+        codec = codec_of(name, ref.FLOAT32, ())
+        values = telling_values(centroids)
+        indices = ref.quantize(codec, values)
+        assert indices == ref.quantize_by_keys(codec, values), name
+        yield {
+            "codebook": name,
+            "dtype": "float32",
+            "values": hex32(values),
+            "indices": hex8(indices),
+        }
+    for name in ("levels-3", "levels-8", "symmetric", "halves", "clamped", "two-sum-wide"):
+        for dtype, integers in ((ref.INT8, range(-128, 128)), (ref.UINT8, range(256))):
+            codec = codec_of(name, dtype, ())
+            indices = ref.quantize(codec, integers)
+            assert indices == ref.quantize_by_keys(codec, integers), name
+            yield {
+                "codebook": name,
+                "dtype": DTYPE_NAMES[dtype],
+                "values": hex8(integers),
+                "indices": hex8(indices),
+            }
+
+
+# ------------------------------------------------------------------ frames
+
+
+def random_feature(rng: random.Random, dtype: int, count: int) -> list[int]:
+    if dtype == ref.FLOAT32:
+        return [float_bits(rng.randrange(-160 * 64, 290 * 64) / 64) for _ in range(count)]
+    low = -128 if dtype == ref.INT8 else 0
+    return [rng.randrange(low, low + 256) for _ in range(count)]
+
+
+def pack_entry(
+    name: str, book: str, dtype: int, shape: Sequence[int], feature: Sequence[int], full: bool
+) -> dict[str, Any]:
+    codec = codec_of(book, dtype, shape)
+    assert len(feature) == codec.elements
+    indices = ref.quantize(codec, feature)
+    assert indices == ref.quantize_by_keys(codec, feature), name
+    entry = {
+        "name": name,
+        "codebook": book,
+        "dtype": DTYPE_NAMES[dtype],
+        "shape": list(shape),
+        "feature": feature_hex(dtype, feature),
+        "indices": hex8(indices),
+        "compact": ref.encode_pack(codec, feature).hex(),
+    }
+    if full:
+        entry["self_describing"] = ref.encode_pack(codec, feature, self_describing=True).hex()
+    return entry
+
+
+def pack_entries() -> Iterator[dict[str, Any]]:
+    dtypes = (ref.INT8, ref.UINT8, ref.FLOAT32)
+    for bits in range(1, 9):
+        for at, length in enumerate(LENGTHS):
+            # floats take four times the room: leave the long ones to every fourth width
+            dtype = dtypes[(bits + at) % (3 if length <= 65 or bits in (3, 8) else 2)]
+            name = f"length-{bits}-{length}"
+            feature = random_feature(random.Random(name), dtype, length)
+            full = bits <= (3 if length <= 65 else 2)
+            entry = pack_entry(name, f"levels-{bits}", dtype, [length], feature, full)
+            if length > 65:  # for their size: the payload says them
+                del entry["indices"]
+            yield entry
+        for dtype in dtypes:
+            name = f"dtype-{bits}-{DTYPE_NAMES[dtype]}"
+            feature = random_feature(random.Random(name), dtype, 11)
+            full = bits <= 5 or dtype == ref.FLOAT32
+            yield pack_entry(name, f"levels-{bits}", dtype, [11], feature, full)
+    for name, centroids in BOOKS.items():
+        if not name.startswith("levels") and len(centroids) <= 8:
+            feature = telling_values(centroids)
+            yield pack_entry(
+                f"special-{name}", name, ref.FLOAT32, [len(feature)], feature, full=True
+            )
+
+
+SHAPES = (
+    (),
+    (1,),
+    (5,),
+    (2, 3),
+    (3, 2, 2),
+    (1, 2, 3, 2),
+    (2, 1, 2, 1, 3),
+    (1, 1, 2, 1, 2, 1),
+    (2, 1, 1, 3, 1, 1, 2),
+    (1, 2, 1, 2, 1, 2, 1, 2),
+    (0,),
+    (0, 5),
+    (3, 0, 2),
+    (0, 0, 0, 0, 0, 0, 0, 0),
+    (0, ref.MAX_ELEMENTS),
+    (65535, 8191, 0),
+    (1, 1, 1, 1, 1, 1, 1, 0),
+)
+
+
+def shape_entries() -> Iterator[dict[str, Any]]:
+    for at, shape in enumerate(SHAPES):
+        name = f"shape-{'x'.join(map(str, shape)) or 'scalar'}"
+        dtype = (ref.FLOAT32, ref.INT8, ref.UINT8)[at % 3]
+        feature = random_feature(random.Random(name), dtype, ref.elements_of(shape))
+        yield pack_entry(name, f"levels-{1 + at % 4}", dtype, shape, feature, full=True)
+
+
+# ------------------------------------------------------------------ lzma
+
+
+def lzma_inputs() -> Iterator[tuple[str, str, int, list[int], list[int]]]:
+    """Name, codebook, dtype, shape, feature of features that LZMA makes smaller."""
+    low = [-100, -20, 10, 40]
+
+    def sparse(rng: random.Random, count: int, rarity: int) -> list[int]:
+        return [rng.choice(low[1:]) if rng.randrange(rarity) == 0 else low[0] for _ in range(count)]
+
+    for bits in range(1, 9):
+        rng = random.Random(f"sparse-{bits}")
+        yield f"sparse-{bits}", f"levels-{bits}", ref.INT8, [8, 64], sparse(rng, 512, 12)
+    yield "constant", "levels-2", ref.UINT8, [1024], [7] * 1024
+    yield "shortest", "levels-8", ref.UINT8, [12], [9] * 12
+    ramp = [i % 251 for i in range(700)]
+    yield "ramp", "uint8", ref.UINT8, [700], ramp
+    rng = random.Random("phrases")
+    phrases = [[rng.randrange(256) for _ in range(rng.randrange(3, 40))] for _ in range(6)]
+    text: list[int] = []
+    while len(text) < 900:
+        text += rng.choice(phrases)
+    yield "phrases", "uint8", ref.UINT8, [9, 100], text[:900]
+    far = [rng.randrange(256) for _ in range(300)]
+    middle = [rng.choice([3, 250]) for _ in range(4200)]
+    yield "far", "uint8", ref.UINT8, [4800], far + middle + far
+    plane = [low[(x // 5 + y // 3) % 4] for y in range(24) for x in range(24)]
+    yield "plane", "levels-4", ref.INT8, [24, 24, 1], plane
+    rng = random.Random("floats")
+    floats = [float_bits(rng.choice([-100.0, 0.25, 77.5])) for _ in range(40)] * 3
+    yield "floats", "levels-6", ref.FLOAT32, [3, 40], floats
+    rng = random.Random("flips")
+    flips = [rng.choice([0, 0, 0, 0, 1, 16, 17]) for _ in range(400)]
+    yield "flips", "uint8", ref.UINT8, [400], flips
+
+
+def lzma_entries(stored: dict[tuple[str, str], str], ask_core: bool) -> Iterator[dict[str, Any]]:
+    for name, book, dtype, shape, feature in lzma_inputs():
+        codec = codec_of(book, dtype, shape)
+        indices = ref.quantize(codec, feature)
+        packed = ref.pack(indices, codec.bits)
+        for encoder in ("liblzma", "reference"):
+            if encoder == "reference":
+                payload = ref.encode_lzma(packed)
+            elif (name, encoder) in stored:
+                payload = bytes.fromhex(stored[name, encoder])
+            elif ask_core:
+                payload = _payload_of_core(codec, indices)
+            else:
+                raise SystemExit(f"lzma-{name} has no stored payload: see --liblzma")
+            assert ref.decode_lzma(payload, len(packed)) == packed, (name, encoder)
+            entry: dict[str, Any] = {"name": f"lzma-{name}-{encoder}"}
+            if encoder == "liblzma":
+                entry["codebook"] = book
+                entry["dtype"] = DTYPE_NAMES[dtype]
+                entry["shape"] = shape
+                entry["feature"] = feature_hex(dtype, feature)
+                entry["indices"] = hex8(indices)
+            else:
+                entry["like"] = f"lzma-{name}-liblzma"
+            entry["payload"] = payload.hex()
+            entry["compact"] = ref.build(codec, ref.LZMA, payload).hex()
+            if codec.bits <= 4:
+                full = ref.build(codec, ref.LZMA, payload, self_describing=True)
+                entry["self_describing"] = full.hex()
+            yield entry
+    yield operations_entry()
+
+
+def operations_entry() -> dict[str, Any]:
+    """Every operation of LZMA, in orders that no encoder would choose."""
+    writer = ref.LzmaWriter()
+    for step, *arguments in (
+        ("literal", 200),
+        ("repeat", 3, 2),  # all four distances begin as 1
+        ("repeat", 0, 1),
+        *(("literal", byte) for byte in (1, 2, 3, 254, 255, 0, 128, 127)),
+        ("match", 2, 2),
+        ("match", 5, 9),
+        ("match", 9, 10),
+        ("match", 7, 17),
+        *(("repeat", which, length) for which, length in ((3, 18), (2, 3), (1, 2), (0, 1), (0, 2))),
+        ("match", 66, 273),
+        *(("literal", byte) for byte in (77, 78, 77)),
+        ("match", 130, 4),
+        ("match", 353, 5),  # with direct bits
+        ("repeat", 1, 273),
+        ("literal", 42),
+        ("match", 600, 40),
+        ("repeat", 3, 6),
+        ("literal", 43),
+    ):
+        getattr(writer, step)(*arguments)
+    packed, payload = bytes(writer.out), writer.finish()
+    assert ref.decode_lzma(payload, len(packed)) == packed
+    codec = codec_of("uint8", ref.UINT8, [len(packed)])
+    return {
+        "name": "lzma-operations-reference",
+        "codebook": "uint8",
+        "dtype": "uint8",
+        "shape": [len(packed)],
+        "feature": packed.hex(),
+        "indices": packed.hex(),
+        "payload": payload.hex(),
+        "compact": ref.build(codec, ref.LZMA, payload).hex(),
+    }
+
+
+def _payload_of_core(codec: ref.Codec, indices: Sequence[int]) -> bytes:
+    import numpy as np
+
+    from pysplitcodec.native import core
+
+    payload, used = core.coder_encode(
+        ref.LZMA, codec.shape, codec.bits, np.array(indices, dtype=np.uint8)
+    )
+    assert used == ref.LZMA
+    return bytes(payload)
+
+
+# ------------------------------------------------------------------ impossible frames
+
+
+def bad_entries() -> Iterator[dict[str, Any]]:
+    codec = codec_of("relu", ref.FLOAT32, [2, 3])
+    description = codec.description
+    indices = [0, 1, 2, 3, 2, 1]
+    payload = ref.pack(indices, 2)
+
+    def bad(name: str, why: str, frame: bytes, codec: ref.Codec = codec, **more: Any) -> Any:
+        book = next(name for name, table in BOOKS.items() if tuple(table) == codec.centroids)
+        expected: list[str | None] = []
+        for own in (None, codec):
+            try:
+                ref.decode(frame, own, more.get("max_elements", 1 << 26))
+                expected.append(None)
+            except (ref.FrameError, ref.CoderUnavailableError) as error:
+                expected.append(type(error).__name__)
+        # whoever brings a codec has agreed to its number of elements
+        assert expected[0] and (expected[1] or "max_elements" in more), f"{name} is accepted"
+        return {
+            "name": f"bad-{name}",
+            "why": why,
+            "codebook": book,
+            "dtype": DTYPE_NAMES[codec.dtype],
+            "shape": list(codec.shape),
+            "frame": frame.hex(),
+            "error": expected[0],
+            "error_with_codec": expected[1],
+            **more,
+        }
+
+    def described(changed: bytes, payload: bytes = payload, coder: int = ref.PACK) -> bytes:
+        return ref.build_self_describing(changed, coder, payload)
+
+    def patched(at: int, byte: int) -> bytes:
+        return description[:at] + bytes([byte]) + description[at + 1 :]
+
+    def with_shape(*shape: int, centroids: Sequence[int] = codec.centroids) -> bytes:
+        bits = len(centroids).bit_length() - 1
+        return (
+            struct.pack("<4B", bits, ref.FLOAT32, len(shape), 0)
+            + struct.pack(f"<{len(shape)}I", *shape)
+            + struct.pack(f"<{len(centroids)}I", *centroids)
+        )
+
+    good = ref.build(codec, ref.PACK, payload)
+    full = ref.build(codec, ref.PACK, payload, self_describing=True)
+
+    # not a frame, another version, another length
+    yield bad("empty", "no bytes at all", b"")
+    yield bad("text", "does not start like a frame", b"hello, world, this is no frame")
+    yield bad("zeros", "does not start like a frame", bytes(40))
+    yield bad("magic-1", "ends in the magic", b"S")
+    yield bad("magic-2", "ends in the magic", b"SP")
+    yield bad("magic-3", "ends before the version", b"SPC")
+    yield bad("magic-4", "ends before the length", b"SPC\x01")
+    yield bad("magic-case", "the magic is upper case", ref.with_checksum(b"spc" + full[3:-4]))
+    for version in (0, 2, 15):
+        frame = ref.with_checksum(bytes([0xC0 | version]) + good[1:-4])
+        yield bad(f"version-{version}-compact", "an unknown version", frame)
+    for version in (0, 2, 0x31, 255):
+        frame = ref.with_checksum(full[:3] + bytes([version]) + full[4:-4])
+        yield bad(f"version-{version}-self", "an unknown version", frame)
+    yield bad("short-compact", "one byte shorter than any frame", ref.with_checksum(good[:5]))
+    yield bad("short-self", "shorter than any frame", ref.with_checksum(full[:11]))
+    for step in (-1, 1, 2**32 - len(full), 2**31):
+        length = struct.pack("<I", (len(full) + step) % 2**32)
+        frame = ref.with_checksum(full[:4] + length + full[8:-4])
+        yield bad(f"length-{step:+x}", "not as long as it says", frame)
+    yield bad("trailing", "a byte follows the frame", full + b"\0")
+    yield bad("trailing-compact", "a byte follows the frame", good + b"\0")
+    yield bad("checksum-zero", "the checksum is wrong", full[:-4] + bytes(4))
+    yield bad("checksum-big-endian", "the checksum is big-endian", full[:-4] + full[:-5:-1])
+    yield bad("checksum-crc32", "CRC-32 in place of CRC-32C", full[:-4] + _crc32(full[:-4]))
+
+    # the description
+    for bits in (0, 9, 255):
+        yield bad(f"bits-{bits}", "bits are 1 to 8", described(patched(0, bits)))
+    wide = b"\x09" + codec_of("relu", ref.FLOAT32, [3]).description[1:8]
+    wide += struct.pack("<512I", *(float_bits(value) for value in range(512)))
+    yield bad("bits-9-whole", "bits are 1 to 8, with all else in place", described(wide, bytes(4)))
+    for dtype in (1, 2, 5, 9, 255):
+        yield bad(f"dtype-{dtype}", "no such dtype", described(patched(1, dtype)))
+    yield bad("rank-9", "rank is at most 8", described(with_shape(1, 1, 1, 1, 1, 1, 1, 2, 3)))
+    yield bad("rank-255", "rank is at most 8", described(patched(2, 255)))
+    for byte in (1, 128, 255):
+        yield bad(f"reserved-{byte}", "the reserved byte is 0", described(patched(3, byte)))
+    yield bad("rank-beyond", "the dims reach beyond the frame", described(patched(2, 8), b""))
+    yield bad("centroids-beyond", "the centroids reach beyond", described(patched(0, 8)))
+    yield bad(
+        "no-coder",
+        "the frame ends behind the description",
+        ref.with_checksum(full[:4] + struct.pack("<I", 12 + len(description)) + description),
+    )
+    overflowing: tuple[tuple[int, ...], ...] = (
+        (2**29,),
+        (2**32 - 1,),
+        (2**16, 2**16),
+        (2**31, 2),
+        (2**32 - 1, 2**32 - 1, 2**32 - 1),
+        (2**8,) * 8,
+        (2**32 - 1,) * 8,
+        (0, 2**29),
+        (2**29, 0),
+        (2**16, 2**16, 0),
+    )
+    for shape in overflowing:
+        name = "shape-" + "x".join(f"{dim:x}" for dim in shape)
+        yield bad(name, "more than 2**29 - 1 elements", described(with_shape(*shape), b""))
+    yield bad(
+        "limit", "more elements than the caller allows", described(with_shape(2**29 - 1), b"")
+    )
+    yield bad("limit-5", "more elements than the caller allows", full, max_elements=5)
+    for name, why, centroids in (
+        ("unsorted", "centroids do not ascend", (0x3F000000, 0, 0x3F800000, 0x40000000)),
+        ("descending", "centroids do not ascend", (0x40000000, 0x3F800000, 0x3F000000, 0)),
+        ("repeated", "a centroid is repeated", (0, 0x3F000000, 0x3F000000, 0x3F800000)),
+        ("nan", "a centroid is NaN", (0, 0x3F000000, 0x3F800000, 0x7FC00000)),
+        ("nan-negative", "a centroid is NaN", (0xFFC00000, 0, 0x3F000000, 0x3F800000)),
+        ("infinite", "a centroid is infinite", (0, 0x3F000000, 0x3F800000, 0x7F800000)),
+        ("negative-infinite", "a centroid is infinite", (0xFF800000, 0, 1, 2)),
+        ("negative-zero", "a centroid is -0.0", (0x80000000, 0x3F000000, 0x3F800000, 0x40000000)),
+        ("two-zeros", "a centroid is -0.0", (0x80000000, 0, 0x3F800000, 0x40000000)),
+    ):
+        frame = described(with_shape(2, 3, centroids=centroids))
+        yield bad(f"centroids-{name}", why, frame)
+
+    # another codec's frame
+    other = codec_of("relu", ref.FLOAT32, [3, 2])
+    yield bad("mismatch-shape", "another shape", ref.build(other, ref.PACK, payload))
+    other = codec_of("halves", ref.FLOAT32, [2, 3])
+    yield bad("mismatch-codebook", "another codebook", ref.build(other, ref.PACK, payload))
+    other = codec_of("relu", ref.INT8, [2, 3])
+    yield bad("mismatch-dtype", "another dtype", ref.build(other, ref.PACK, payload))
+
+    # the payload
+    both: list[tuple[str, str, ref.Codec, int, bytes]] = []
+    for coder in (2, 3, 127, 255):
+        both.append((f"coder-{coder}", "no such coder", codec, coder, payload))
+    both += [
+        ("payload-short", "payload has the wrong length", codec, ref.PACK, payload[:-1]),
+        ("payload-none", "payload has the wrong length", codec, ref.PACK, b""),
+        ("payload-long", "payload has the wrong length", codec, ref.PACK, payload + b"\0"),
+    ]
+    for bit in (4, 7):
+        padded = payload[:-1] + bytes([payload[-1] | 1 << bit])
+        both.append((f"padding-{bit}", "an unused bit is set", codec, ref.PACK, padded))
+    empty = codec_of("relu", ref.FLOAT32, [3, 0])
+    both += [
+        ("empty-payload", "no elements, yet a payload", empty, ref.PACK, b"\0"),
+        ("empty-lzma", "no elements are always stored", empty, ref.LZMA, b""),
+        (
+            "empty-lzma-payload",
+            "no elements are always stored",
+            empty,
+            ref.LZMA,
+            b"\xff" + bytes(4),
+        ),
+    ]
+    both += list(_bad_lzma())
+    for name, why, own, coder, data in both:
+        frame = ref.build(own, coder, data)
+        yield bad(f"{name}-compact", why, frame, own)
+        frame = ref.build(own, coder, data, self_describing=True)
+        yield bad(f"{name}-self", why, frame, own)
+
+
+def _crc32(data: bytes) -> bytes:
+    import zlib
+
+    return struct.pack("<I", zlib.crc32(data))
+
+
+def _bad_lzma() -> Iterator[tuple[str, str, ref.Codec, int, bytes]]:
+    codec = codec_of("relu", ref.INT8, [16, 16])  # packed: 64 bytes
+    packed = bytes(64)
+    good = ref.encode_lzma(packed)
+    padded = codec_of("relu", ref.INT8, [257])  # packed: 65 bytes, the last with 6 unused bits
+
+    def entry(name: str, why: str, payload: bytes, own: ref.Codec = codec) -> Any:
+        return f"lzma-{name}", why, own, ref.LZMA, payload
+
+    yield entry("none", "an lzma payload has 6 bytes or more", b"")
+    yield entry("one", "ends early", b"\xff")
+    yield entry("four", "ends early", b"\xff" + bytes(3))
+    yield entry("short", "ends early", good[:-1])
+    yield entry("trailing", "a byte follows the stream", good + b"\0")
+    rng = random.Random("lzma garbage")
+    for i in range(6):
+        garbage = bytes(rng.randrange(256) for _ in range(rng.randrange(5, 63)))
+        yield entry(f"garbage-{i}", "random bytes behind the first", b"\xff" + garbage)
+    yield entry("first-byte-0", "properties are 0xff", b"\0" + good[1:])
+    yield entry("first-byte-a2", "properties of lc = 3, lp = 0, pb = 2", b"\xa2" + good[1:])
+    yield entry("first-byte-fe", "properties of lc = 1", b"\xfe" + good[1:])
+    yield entry("not-finished", "the range coder does not end at 0", _plus_one(good))
+
+    def written(size: int, *steps: tuple[Any, ...]) -> bytes:
+        writer = ref.LzmaWriter()
+        for step, *arguments in steps:
+            getattr(writer, step)(*arguments)
+        assert len(writer.out) == size, len(writer.out)
+        return writer.finish()
+
+    yield entry("less", "gives fewer bytes", written(63, ("literal", 0), ("match", 1, 62)))
+    yield entry("more", "gives more bytes", written(65, ("literal", 0), ("match", 1, 64)))
+    yield entry(
+        "more-literal",
+        "gives more bytes",
+        written(65, ("literal", 0), ("match", 1, 63), ("literal", 1)),
+    )
+    yield entry("before-match", "a match before the first byte", written(64, ("match", 1, 64)))
+    yield entry("before-repeat", "a repeat before the first byte", written(64, ("repeat", 0, 64)))
+    yield entry(
+        "before-short",
+        "a repeat before the first byte",
+        written(64, ("repeat", 0, 1), ("match", 1, 63)),
+    )
+    yield entry(
+        "too-far", "a distance beyond the first byte", written(64, ("literal", 0), ("match", 2, 63))
+    )
+    yield entry(
+        "too-far-2gib",
+        "a distance beyond the first byte",
+        written(64, ("literal", 0), ("match", 2**31, 63)),
+    )
+    yield entry(
+        "end-marker",
+        "an end marker behind the last byte",
+        written(66, ("literal", 0), ("match", 1, 63), ("match", 2**32, 2)),
+    )
+    yield entry(
+        "end-marker-early",
+        "an end marker in place of bytes",
+        written(42, ("literal", 0), ("match", 1, 39), ("match", 2**32, 2)),
+    )
+    yield entry("stored", "as long as the packed indices", b"\xff" + bytes(63))
+    yield entry("longer", "longer than the packed indices", b"\xff" + bytes(99))
+    small = codec_of("relu", ref.INT8, [36])  # packed: 9 bytes
+    candidates = (ref.encode_lzma(bytes([*range(1, i), *[i] * (10 - i)])) for i in range(1, 10))
+    as_long = next(payload for payload in candidates if len(payload) == 9)
+    yield entry("not-shorter", "right, but not shorter than the packed indices", as_long, small)
+    for bit in (2, 7):
+        filled = bytes(64) + bytes([1 << bit])
+        yield entry(f"padding-{bit}", "an unused bit is set", ref.encode_lzma(filled), padded)
+
+
+def _plus_one(payload: bytes) -> bytes:
+    return (int.from_bytes(payload, "big") + 1).to_bytes(len(payload), "big")
+
+
+# ------------------------------------------------------------------ files
+
+
+def stored_payloads() -> dict[tuple[str, str], str]:
+    path = HERE / "lzma.json"
+    found: dict[tuple[str, str], str] = {}
+    if path.exists():
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            name, encoder = entry["name"][len("lzma-") :].rsplit("-", 1)
+            if encoder == "liblzma":
+                found[name, encoder] = entry["payload"]
+    return found
+
+
+def files(ask_core: bool = False) -> dict[str, str]:
+    contents = {
+        "codebooks.json": codebook_entries(),
+        "quantize.json": quantize_entries(),
+        "pack.json": pack_entries(),
+        "shapes.json": shape_entries(),
+        "lzma.json": lzma_entries(stored_payloads(), ask_core),
+        "bad.json": bad_entries(),
+    }
+    return {
+        name: "[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n"
+        for name, entries in contents.items()
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare only (the default)")
+    parser.add_argument("--write", action="store_true", help="write the files")
+    parser.add_argument("--liblzma", action="store_true", help="make lzma payloads that lack")
+    arguments = parser.parse_args()
+    if arguments.check and arguments.write:
+        parser.error("--check or --write, not both")
+    different = []
+    for name, text in files(arguments.liblzma and arguments.write).items():
+        path = HERE / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        different.append(name)
+        if arguments.write:
+            path.write_text(text, encoding="utf-8")
+    if different:
+        print("written:" if arguments.write else "different:", ", ".join(different))
+    return int(bool(different) and not arguments.write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
