@@ -1,22 +1,17 @@
 /*
- * Coder 1: the packed indices as one MicroLZMA stream, through liblzma.
+ * Coder 1: the packed indices as one MicroLZMA stream.  Our own encoder writes it, liblzma reads
+ * it.
  *
- * liblzma is the one part of the core that asks for memory; it gets it from the caller's work
- * buffer.  Nothing is kept between calls, yet the memory is: a caller that passes the same buffer
- * again pays neither for allocation nor for fresh pages, which cost more than the compression of
- * a few kilobytes.
+ * liblzma's encoder needs 1.2 MB of work and, on these payloads, three times as long for as many
+ * bytes (docs/performance.md).  Its decoder is the one part of the core that asks for memory, and
+ * gets it from the caller's work buffer.
  */
 #include <lzma.h>
 #include <string.h>
 
 #include "coder.h"
+#include "lzma_encoder.h"
 #include "lzma_format.h"
-
-/* Measured on 1-4 bit features of 0.5-18 kB: a fast match finder loses nothing there, since
- * matches are short; see docs/performance.md. */
-#define MATCH_FINDER LZMA_MF_HC3
-#define NICE_LEN 32
-#define DEPTH 8
 
 /* liblzma's own estimate leaves out its stream objects and our alignment. */
 #define STREAM_OBJECTS 16384
@@ -59,59 +54,28 @@ static arena arena_behind(void *work, size_t work_len, size_t packed_cap) {
     return rest;
 }
 
-static lzma_options_lzma options_for(size_t packed_len) {
-    lzma_options_lzma options;
-    memset(&options, 0, sizeof options);
-    options.dict_size = spc_lzma_dict_size(packed_len);
-    options.lc = SPC_LZMA_LC;
-    options.lp = SPC_LZMA_LP;
-    options.pb = SPC_LZMA_PB;
-    options.mode = LZMA_MODE_NORMAL;
-    options.nice_len = NICE_LEN;
-    options.mf = MATCH_FINDER;
-    options.depth = DEPTH;
-    return options;
-}
-
-static size_t work_size(const spc_symbols *symbols, uint64_t (*memory)(const lzma_filter *)) {
-    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
-    lzma_options_lzma options = options_for(packed_len);
-    const lzma_filter filters[] = {{LZMA_FILTER_LZMA1, &options}, {LZMA_VLI_UNKNOWN, NULL}};
-    return packed_len + ALIGNMENT + STREAM_OBJECTS + (size_t)memory(filters);
-}
-
 static size_t encode_work_size(const spc_symbols *symbols) {
-    return work_size(symbols, lzma_raw_encoder_memusage);
+    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
+    return packed_len + spc_lzma_encoder_work_size(packed_len);
 }
 
 static size_t decode_work_size(const spc_symbols *symbols) {
-    return work_size(symbols, lzma_raw_decoder_memusage);
+    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
+    lzma_options_lzma options = {.dict_size = spc_lzma_dict_size(packed_len)};
+    const lzma_filter filters[] = {{LZMA_FILTER_LZMA1, &options}, {LZMA_VLI_UNKNOWN, NULL}};
+    return packed_len + ALIGNMENT + STREAM_OBJECTS + (size_t)lzma_raw_decoder_memusage(filters);
 }
 
 static size_t encode(const spc_symbols *symbols, const uint8_t *indices, uint8_t *payload,
                      size_t cap, void *work, size_t work_len) {
     size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
-    lzma_options_lzma options = options_for(packed_len);
-    arena memory = arena_behind(work, work_len, packed_len);
-    lzma_allocator allocator = {arena_alloc, arena_free, &memory};
-    lzma_stream stream = LZMA_STREAM_INIT;
-    lzma_ret result;
-    if (packed_len < SPC_LZMA_MIN_INPUT || !memory.next) {
+    uint8_t *packed = work;
+    if (packed_len < SPC_LZMA_MIN_INPUT) {
         return 0;
     }
-    (void)spc_pack(indices, symbols->n, symbols->bits, work);
-    stream.allocator = &allocator;
-    if (lzma_microlzma_encoder(&stream, &options) != LZMA_OK) {
-        return 0;
-    }
-    stream.next_in = work;
-    stream.avail_in = packed_len;
-    stream.next_out = payload;
-    stream.avail_out = cap;
-    /* The encoder takes as much input as fits the output, so all taken means all coded. */
-    result = lzma_code(&stream, LZMA_FINISH);
-    lzma_end(&stream);
-    return result == LZMA_STREAM_END && stream.avail_in == 0 ? cap - stream.avail_out : 0;
+    (void)spc_pack(indices, symbols->n, symbols->bits, packed);
+    return spc_lzma_encode(packed, packed_len, payload, cap, packed + packed_len,
+                           work_len - packed_len);
 }
 
 static spc_status decode(const spc_symbols *symbols, const uint8_t *payload, size_t payload_len,
