@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import numpy as np
 import numpy.typing as npt
-from stand_in import indices, relu_feature
+from stand_in import feature_sets, indices, relu_feature
 
 import pysplitcodec as sc
 from pysplitcodec.native import core
@@ -108,6 +108,50 @@ def lzma_rows() -> list[dict[str, Any]]:
     return rows
 
 
+# The best that liblzma was found to do on these payloads, whatever the time.
+_TUNED = [
+    {
+        "id": lzma.FILTER_LZMA1,
+        "dict_size": 1 << 16,
+        "lc": 0,
+        "lp": 0,
+        "pb": 0,
+        "mode": lzma.MODE_NORMAL,
+        "nice_len": 273,
+        "mf": lzma.MF_BT4,
+    }
+]
+
+
+def size_rows(samples: int = 200) -> list[dict[str, Any]]:
+    """Mean payload bytes on real feature sets, one payload per sample."""
+    rows = []
+    for name, bits, test in feature_sets():
+        codec = sc.Codec(sc.Codebook(range(1 << bits)), "lzma", shape=test.shape[1:], dtype="uint8")
+        packed = np.empty(core.packed_size(test[0].size, bits), np.uint8)
+        sizes = []
+        for sample in test[:samples]:
+            core.pack(np.ascontiguousarray(sample), bits, packed)
+            data = packed.tobytes()
+            # the raw stream holds an end marker of about 5 bytes, which MicroLZMA saves
+            raw = len(lzma.compress(data, lzma.FORMAT_RAW, filters=_TUNED))
+            sizes.append((len(codec.encode(sample)) - 10, raw, len(lzma.compress(data))))
+        ours, raw_mean, xz = np.mean(sizes, axis=0)
+        rows.append(
+            {
+                "op": "lzma size",
+                "source": name,
+                "packed_bytes": packed.size,
+                "payload_bytes": float(ours),
+                "liblzma_raw_bytes": float(raw_mean),
+                "xz_bytes": float(xz),
+                "of_liblzma_raw": float(ours / raw_mean),
+                "of_xz": float(ours / xz),
+            }
+        )
+    return rows
+
+
 def overhead_row() -> dict[str, Any]:
     """A frame of eight elements: what is left is the call itself, from Python and back."""
     codec = sc.Codec(sc.Codebook([0, 1]), "pack", shape=(8,))
@@ -121,7 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     as_json = parser.parse_args().json
-    rows = [*quantize_rows(), *lzma_rows(), overhead_row()]
+    rows = [*quantize_rows(), *lzma_rows(), *size_rows(), overhead_row()]
     if as_json:
         machine = {"machine": platform.machine(), "kernels": core.kernels_name()}
         json.dump({**machine, "python": sys.version.split()[0], "rows": rows}, sys.stdout, indent=1)

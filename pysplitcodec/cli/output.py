@@ -26,7 +26,7 @@ EXIT_CODES = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
-messages = Console(stderr=True, highlight=False)
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
 _stdout = Console(highlight=False)
 if not _stdout.is_terminal:
     _stdout.width = 160  # a file has no edge to wrap at
@@ -42,10 +42,12 @@ def print_json(data: Any) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table for people."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+    cells = [[str(cell) for cell in row] for row in rows]
+    for i, column in enumerate(columns):
+        numbers = all(row[i].replace(".", "", 1).lstrip("-").isdigit() for row in cells)
+        table.add_column(column, justify="right" if numbers else "left")
+    for row in cells:
+        table.add_row(*row)
     _stdout.print(table)
 
 
