@@ -227,7 +227,11 @@ def tail_server(model: bytes, codecs: Sequence[Codec]) -> Iterator[str]:
         with (
             log.open("wb") as errors,
             subprocess.Popen(
-                [*command, "--json"], stdout=subprocess.PIPE, stderr=errors, text=True
+                [*command, "--json"],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=folder,  # -m looks for modules here first: not wherever the user happens to be
             ) as process,
         ):
             watch = threading.Timer(_START_TIMEOUT_S, process.kill)

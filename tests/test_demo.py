@@ -39,10 +39,11 @@ def test_shipped_halves_are_the_split_model() -> None:
 
 def test_demo(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pysplitcodec", "demo", "--out", str(tmp_path), "--json"],
+        [Path(sys.executable).with_name("splitcodec"), "demo", "--out", tmp_path, "--json"],
         capture_output=True,
         text=True,
         timeout=300,
+        cwd=Path(__file__).parents[1],  # as `make demo` does: the sources here must not be loaded
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

@@ -382,16 +382,18 @@ def test_damaged_lzma_payloads(data: st.DataObject) -> None:
     assert len(set(results)) == 1
 
 
-@pytest.mark.parametrize("size", [4095, 4096, 4097, 2**20 - 1, 2**20, 2**20 + 1])
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 2**20 - 1, 2**20, 2**20 + 1, 2**20 + 2000])
 def test_dictionary_edges(core: Core, size: int) -> None:
-    # noise at both ends, so that a match reaches as far as there are bytes or dictionary
+    # the same noise at both ends: a match that reaches as far as there are bytes, or in the longest
+    # beyond the dictionary, which the reference refuses
     rng = random.Random(size)
     noise = bytes(rng.randrange(256) for _ in range(400))
     packed = noise + bytes(size - 800) + noise
     indices = np.frombuffer(packed, dtype=np.uint8)
     payload, used = core.module.coder_encode(ref.LZMA, (size,), 8, indices)
     assert used == ref.LZMA
-    assert _stdlib_lzma(payload, size) == packed
+    assert len(payload) < (600 if size < 2**20 else 900)
+    assert ref.decode_lzma(payload, size) == _stdlib_lzma(payload, size) == packed
     restored = np.empty(size, dtype=np.uint8)
     core.module.coder_decode(ref.LZMA, (size,), 8, payload, restored)
     assert restored.tobytes() == packed

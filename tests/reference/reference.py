@@ -312,6 +312,10 @@ class _Decoder:
         return 18 + self.tree(high, 8)
 
 
+def dictionary_size(packed_length: int) -> int:
+    return min(max(packed_length, 4096), 1 << 20)
+
+
 def decode_lzma(payload: bytes, size: int) -> bytes:
     """The `size` packed bytes of an lzma payload."""
     if not payload or len(payload) >= size:
@@ -320,6 +324,7 @@ def decode_lzma(payload: bytes, size: int) -> bytes:
         raise CorruptFrameError("lzma properties are not lc = lp = pb = 0")
     p, coder, out = _Probabilities(), _Decoder(payload), bytearray()
     state, reps = 0, [0, 0, 0, 0]  # distances less one
+    reach = dictionary_size(size)
     while len(out) < size:
         if not coder.bit(p.is_match, state):
             node = 1
@@ -362,6 +367,8 @@ def decode_lzma(payload: bytes, size: int) -> bytes:
             state = 8 if state < 7 else 11
         if reps[0] >= len(out):
             raise CorruptFrameError("lzma distance reaches before the first byte")
+        if reps[0] >= reach:  # other readers may accept it
+            raise CorruptFrameError("lzma distance reaches beyond the dictionary")
         if length > size - len(out):
             raise CorruptFrameError("lzma payload gives too many bytes")
         for _ in range(length):
@@ -537,7 +544,7 @@ def _second_bit(value: int) -> int:
 
 def encode_lzma(packed: bytes) -> bytes:
     """A right and simple encoder: the longest match from each place, never a choice weighed."""
-    writer, at, reach = LzmaWriter(), 0, min(max(len(packed), 4096), 1 << 20)
+    writer, at, reach = LzmaWriter(), 0, dictionary_size(len(packed))
     while at < len(packed):
         limit = min(273, len(packed) - at)
         repeats = [_common(packed, at, rep + 1, limit) for rep in writer.reps]
