@@ -39,6 +39,25 @@ extern const spc_kernels spc_kernels_neon;
 extern const spc_kernels spc_kernels_neon_crc;
 #endif
 
+/* Makes `call` with BITS a constant equal to `bits`, so that what is inlined there unrolls. */
+#define SPC_WITH_CONSTANT_BITS(bits, call)                                                         \
+    switch (bits) {                                                                                \
+        SPC_BITS_CASE(1, call)                                                                     \
+        SPC_BITS_CASE(2, call)                                                                     \
+        SPC_BITS_CASE(3, call)                                                                     \
+        SPC_BITS_CASE(4, call)                                                                     \
+        SPC_BITS_CASE(5, call)                                                                     \
+        SPC_BITS_CASE(6, call)                                                                     \
+        SPC_BITS_CASE(7, call)                                                                     \
+        SPC_BITS_CASE(8, call)                                                                     \
+    }
+#define SPC_BITS_CASE(width, call)                                                                 \
+    case width: {                                                                                  \
+        enum { BITS = width };                                                                     \
+        call;                                                                                      \
+        break;                                                                                     \
+    }
+
 /* The fastest set that this CPU and the mask allow. */
 const spc_kernels *spc_kernels_get(void);
 

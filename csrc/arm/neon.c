@@ -120,31 +120,20 @@ INLINE void quantize_search(const int32_t *thresholds, uint32_t bits, const floa
     spc_quantize_f32_reference(thresholds, bits, values + done, n - done, indices + done);
 }
 
-static void quantize_f32_neon(const int32_t *thresholds, uint32_t bits, const float *values,
-                              size_t n, uint8_t *indices) {
-    switch (bits) {
-    case 1:
-        quantize(thresholds, 1, values, n, indices);
-        break;
-    case 2:
-        quantize(thresholds, 2, values, n, indices);
-        break;
-    case 3:
-        quantize(thresholds, 3, values, n, indices);
-        break;
-    case 4:
-        quantize(thresholds, 4, values, n, indices);
-        break;
-    case 5:
-        quantize_search(thresholds, 5, values, n, indices);
-        break;
-    case 6:
-        quantize_search(thresholds, 6, values, n, indices);
-        break;
-    default:
+INLINE void quantize_any(const int32_t *thresholds, uint32_t bits, const float *values, size_t n,
+                         uint8_t *indices) {
+    if (bits <= 4) {
+        quantize(thresholds, bits, values, n, indices);
+    } else if (bits <= 6) {
+        quantize_search(thresholds, bits, values, n, indices);
+    } else {
         spc_quantize_f32_reference(thresholds, bits, values, n, indices);
     }
 }
+
+static void quantize_f32_neon(const int32_t *thresholds, uint32_t bits, const float *values,
+                              size_t n, uint8_t *indices){
+    SPC_WITH_CONSTANT_BITS(bits, quantize_any(thresholds, BITS, values, n, indices))}
 
 /* Sixteen indices, each moved to its place in the byte that it will share with its neighbours. */
 INLINE uint8x16_t placed(const uint8_t *indices, uint8x16_t mask, int8x16_t places) {
@@ -259,61 +248,29 @@ INLINE void unpack(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indi
     spc_unpack_reference(packed, n - done, bits, indices + done);
 }
 
-static void pack_neon(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
-    switch (bits) {
-    case 1:
-        pack_whole(indices, n, 1, packed);
-        break;
-    case 2:
-        pack_whole(indices, n, 2, packed);
-        break;
-    case 3:
-        pack_joined(indices, n, 3, packed);
-        break;
-    case 4:
-        pack_whole(indices, n, 4, packed);
-        break;
-    case 5:
-        pack_joined(indices, n, 5, packed);
-        break;
-    case 6:
-        pack_joined(indices, n, 6, packed);
-        break;
-    case 7:
-        pack_joined(indices, n, 7, packed);
-        break;
-    default:
+INLINE void pack_any(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
+    if (bits == 8) {
         memcpy(packed, indices, n);
+    } else if (8 % bits == 0) {
+        pack_whole(indices, n, bits, packed);
+    } else {
+        pack_joined(indices, n, bits, packed);
     }
 }
 
-static void unpack_neon(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices) {
-    switch (bits) {
-    case 1:
-        unpack(packed, n, 1, indices);
-        break;
-    case 2:
-        unpack(packed, n, 2, indices);
-        break;
-    case 3:
-        unpack(packed, n, 3, indices);
-        break;
-    case 4:
-        unpack(packed, n, 4, indices);
-        break;
-    case 5:
-        unpack(packed, n, 5, indices);
-        break;
-    case 6:
-        unpack(packed, n, 6, indices);
-        break;
-    case 7:
-        unpack(packed, n, 7, indices);
-        break;
-    default:
+static void pack_neon(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed){
+    SPC_WITH_CONSTANT_BITS(bits, pack_any(indices, n, BITS, packed))}
+
+INLINE void unpack_any(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices) {
+    if (bits == 8) {
         memcpy(indices, packed, n);
+    } else {
+        unpack(packed, n, bits, indices);
     }
 }
+
+static void unpack_neon(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices){
+    SPC_WITH_CONSTANT_BITS(bits, unpack_any(packed, n, BITS, indices))}
 
 #if defined(__clang__)
 #define CRC __attribute__((target("crc")))

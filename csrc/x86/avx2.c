@@ -102,33 +102,8 @@ AVX2_INLINE void quantize(const int32_t *thresholds, uint32_t bits, const float 
 }
 
 AVX2 static void quantize_f32_avx2(const int32_t *thresholds, uint32_t bits, const float *values,
-                                   size_t n, uint8_t *indices) {
-    switch (bits) {
-    case 1:
-        quantize(thresholds, 1, values, n, indices);
-        break;
-    case 2:
-        quantize(thresholds, 2, values, n, indices);
-        break;
-    case 3:
-        quantize(thresholds, 3, values, n, indices);
-        break;
-    case 4:
-        quantize(thresholds, 4, values, n, indices);
-        break;
-    case 5:
-        quantize(thresholds, 5, values, n, indices);
-        break;
-    case 6:
-        quantize(thresholds, 6, values, n, indices);
-        break;
-    case 7:
-        quantize(thresholds, 7, values, n, indices);
-        break;
-    default:
-        quantize(thresholds, 8, values, n, indices);
-    }
-}
+                                   size_t n, uint8_t *indices){
+    SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, values, n, indices))}
 
 /* 1 bit: one instruction collects the upper bits of 32 bytes. */
 AVX2_INLINE void pack1(const uint8_t *indices, size_t n, uint8_t *packed) {
@@ -260,60 +235,29 @@ AVX2_INLINE void unpack(const uint8_t *packed, size_t n, uint32_t bits, uint8_t 
     spc_unpack_reference(packed, n - done, bits, indices + done);
 }
 
-AVX2 static void pack_avx2(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
-    switch (bits) {
-    case 1:
+AVX2_INLINE void pack_any(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
+    if (bits == 1) {
         pack1(indices, n, packed);
-        break;
-    case 2:
-        pack(indices, n, 2, packed);
-        break;
-    case 3:
-        pack(indices, n, 3, packed);
-        break;
-    case 4:
-        pack(indices, n, 4, packed);
-        break;
-    case 5:
-        pack(indices, n, 5, packed);
-        break;
-    case 6:
-        pack(indices, n, 6, packed);
-        break;
-    case 7:
-        pack(indices, n, 7, packed);
-        break;
-    default:
+    } else if (bits == 8) {
         memcpy(packed, indices, n);
+    } else {
+        pack(indices, n, bits, packed);
+    }
+}
+
+AVX2 static void pack_avx2(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed){
+    SPC_WITH_CONSTANT_BITS(bits, pack_any(indices, n, BITS, packed))}
+
+AVX2_INLINE void unpack_any(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices) {
+    if (bits == 8) {
+        memcpy(indices, packed, n);
+    } else {
+        unpack(packed, n, bits, indices);
     }
 }
 
 AVX2 static void unpack_avx2(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices) {
-    switch (bits) {
-    case 1:
-        unpack(packed, n, 1, indices);
-        break;
-    case 2:
-        unpack(packed, n, 2, indices);
-        break;
-    case 3:
-        unpack(packed, n, 3, indices);
-        break;
-    case 4:
-        unpack(packed, n, 4, indices);
-        break;
-    case 5:
-        unpack(packed, n, 5, indices);
-        break;
-    case 6:
-        unpack(packed, n, 6, indices);
-        break;
-    case 7:
-        unpack(packed, n, 7, indices);
-        break;
-    default:
-        memcpy(indices, packed, n);
-    }
+    SPC_WITH_CONSTANT_BITS(bits, unpack_any(packed, n, BITS, indices))
 }
 
 const spc_kernels spc_kernels_avx2 = {

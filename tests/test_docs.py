@@ -1,0 +1,29 @@
+"""What the documentation says runs, and what it points to is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def test_readme_example() -> None:
+    pytest.importorskip("ckwrap", reason="the example fits a codebook: extra 'fit'")
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    found: dict[str, object] = {}
+    exec(example, found)
+    frame = found["frame"]
+    assert isinstance(frame, bytes)
+    said = re.search(r"# bytes: (\d+), for 4,096", example)
+    assert said is not None and len(frame) == int(said[1])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
