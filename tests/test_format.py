@@ -384,18 +384,40 @@ def test_damaged_lzma_payloads(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("size", [4095, 4096, 4097, 2**20 - 1, 2**20, 2**20 + 1, 2**20 + 2000])
 def test_dictionary_edges(core: Core, size: int) -> None:
-    # the same noise at both ends: a match that reaches as far as there are bytes, or in the longest
-    # beyond the dictionary, which the reference refuses
+    # The same noise at both ends tempts into matches as far back as there are bytes; in the longest
+    # that is beyond the dictionary, which the reference refuses.
     rng = random.Random(size)
     noise = bytes(rng.randrange(256) for _ in range(400))
     packed = noise + bytes(size - 800) + noise
     indices = np.frombuffer(packed, dtype=np.uint8)
     payload, used = core.module.coder_encode(ref.LZMA, (size,), 8, indices)
     assert used == ref.LZMA
-    assert len(payload) < (600 if size < 2**20 else 900)
     assert ref.decode_lzma(payload, size) == _stdlib_lzma(payload, size) == packed
     restored = np.empty(size, dtype=np.uint8)
     core.module.coder_decode(ref.LZMA, (size,), 8, payload, restored)
+    assert restored.tobytes() == packed
+
+
+@pytest.mark.parametrize("distance", [4095, 4096, 4097, 2**20 - 1, 2**20])
+def test_matches_as_far_as_the_dictionary(core: Core, distance: int) -> None:
+    # every reader has to take them, whether or not our encoder writes them
+    writer = ref.LzmaWriter()
+    rng = random.Random(distance)
+    for _ in range(300):
+        writer.literal(rng.randrange(256))
+    writer.literal(0)
+    while len(writer.out) < distance:
+        missing = distance - len(writer.out)
+        if missing == 1:
+            writer.literal(0)
+        else:
+            writer.match(1, min(273, missing))
+    writer.match(distance, 273)
+    packed, payload = bytes(writer.out), writer.finish()
+    assert packed[:273] == packed[-273:]
+    assert ref.decode_lzma(payload, len(packed)) == packed
+    restored = np.empty(len(packed), dtype=np.uint8)
+    core.module.coder_decode(ref.LZMA, (len(packed),), 8, payload, restored)
     assert restored.tobytes() == packed
 
 
