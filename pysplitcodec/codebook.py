@@ -76,7 +76,8 @@ class Codebook:
         feature: numbers of any shape and real dtype, all finite, with at least 2**bits distinct
         values as float32.  Deterministic.  `method` is
 
-        - "kmeans": least squared error, by exact one-dimensional k-means (TCL, section III-C).
+        - "kmeans": least squared error, by exact one-dimensional k-means (TCL, section III-C) in
+          double precision: an outlier some 2**25 times the others' spread away costs optimality.
           Beyond 65,536 distinct values, equally many neighbours are first merged into their mean.
           Needs the extra "fit".
         - "minmax": evenly spaced from the least to the greatest value.
