@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pysplitcodec.codebook import Codebook, as_plain
-from pysplitcodec.codec import coders, decode, encode
+from pysplitcodec.codebook import Codebook, as_plain, checked_name
+from pysplitcodec.codec import decode, encode
 from pysplitcodec.errors import ArgumentError, MissingDependencyError
+from pysplitcodec.native import CODERS
 
 try:
     from numcodecs import abc, compat
@@ -45,8 +46,7 @@ class SplitCodec(abc.Codec):  # type: ignore[misc]
 
     def __init__(self, centroids: ArrayLike | Codebook, coder: str = "lzma") -> None:
         self.codebook = centroids if isinstance(centroids, Codebook) else Codebook(centroids)
-        if not isinstance(coder, str) or coder not in coders():
-            raise ArgumentError(f"coder is {coder!r}: expected one of {', '.join(coders())}")
+        checked_name(coder, CODERS, "coder")
         self.coder = coder
 
     def encode(self, buf: Any) -> bytes:
