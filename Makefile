@@ -28,7 +28,7 @@ lint: setup
 	$(BIN)/pre-commit run --all-files
 
 bench: setup
-	$(BIN)/pytest bench --benchmark-only
+	$(BIN)/pytest bench --benchmark-enable --benchmark-only
 
 clean:
 	rm -rf $(VENV) build dist out
