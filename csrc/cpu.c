@@ -20,6 +20,8 @@ const spc_kernels spc_kernels_reference = {
     .quantize_f32 = spc_quantize_f32_reference,
     .pack = spc_pack_reference,
     .unpack = spc_unpack_reference,
+    .look_up_f32 = spc_look_up_f32_reference,
+    .look_up_u8 = spc_look_up_u8_reference,
     .crc32c = spc_crc32c_reference,
 };
 

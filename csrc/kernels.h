@@ -19,6 +19,12 @@ typedef struct spc_kernels {
                          uint8_t *indices);
     void (*pack)(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed);
     void (*unpack)(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices);
+    /* table[index & (2^bits - 1)] for each index, from a table of 2^bits; both return the OR of the
+     * indices, stray bits included.  The values of look_up_u8 may take the place of its indices. */
+    uint32_t (*look_up_f32)(const float *table, uint32_t bits, const uint8_t *indices, size_t n,
+                            float *values);
+    uint32_t (*look_up_u8)(const uint8_t *table, uint32_t bits, const uint8_t *indices, size_t n,
+                           uint8_t *values);
     /* CRC-32C without the inversion before and after */
     uint32_t (*crc32c)(uint32_t state, const uint8_t *bytes, size_t len);
 } spc_kernels;
@@ -28,6 +34,10 @@ void spc_quantize_f32_reference(const int32_t *thresholds, uint32_t bits, const 
                                 size_t n, uint8_t *indices);
 void spc_pack_reference(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed);
 void spc_unpack_reference(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices);
+uint32_t spc_look_up_f32_reference(const float *table, uint32_t bits, const uint8_t *indices,
+                                   size_t n, float *values);
+uint32_t spc_look_up_u8_reference(const uint8_t *table, uint32_t bits, const uint8_t *indices,
+                                  size_t n, uint8_t *values);
 uint32_t spc_crc32c_reference(uint32_t state, const uint8_t *bytes, size_t len);
 
 extern const spc_kernels spc_kernels_reference;

@@ -24,12 +24,6 @@ static void integer_lut(const spc_codebook *codebook, spc_dtype dtype, uint8_t l
     }
 }
 
-static void look_up(const uint8_t lut[256], const uint8_t *values, size_t n, uint8_t *indices) {
-    for (size_t i = 0; i < n; i++) {
-        indices[i] = lut[values[i]];
-    }
-}
-
 spc_status spc_quantize(const spc_codebook *codebook, spc_dtype dtype, const void *values, size_t n,
                         uint8_t *indices) {
     if (!spc_codebook_usable(codebook) || !spc_dtype_size(dtype) ||
@@ -44,7 +38,7 @@ spc_status spc_quantize(const spc_codebook *codebook, spc_dtype dtype, const voi
     } else {
         uint8_t lut[256];
         integer_lut(codebook, dtype, lut);
-        look_up(lut, values, n, indices);
+        (void)spc_kernels_get()->look_up_u8(lut, 8, values, n, indices);
     }
     return SPC_OK;
 }
@@ -71,7 +65,7 @@ spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, cons
             kernels->quantize_f32(codebook->thresholds, codebook->bits,
                                   (const float *)(const void *)at, count, indices);
         } else {
-            look_up(lut, at, count, indices);
+            (void)kernels->look_up_u8(lut, 8, at, count, indices);
         }
         kernels->pack(indices, count, codebook->bits, packed);
         at += count * size;

@@ -210,14 +210,14 @@ def test_checks_clang(tmp_path: Path, fixture: Path) -> None:
 
 def test_bench_reports(normal_build: Path) -> None:
     """Times are not asserted anywhere; that there are some is."""
-    for name in ("quantize", "pack", "crc32c"):
+    for name in ("quantize", "pack", "lookup", "crc32c"):
         said = run([normal_build / "tests" / "c" / f"check_{name}", "--bench"])
         assert re.search(r"read \d+\.\d+ ns/", said)
         assert "reference" in said
 
 
 def test_one_seed_more(normal_build: Path) -> None:
-    for name in ("quantize", "pack", "crc32c", "threshold", "codec"):
+    for name in ("quantize", "pack", "lookup", "crc32c", "threshold", "codec"):
         said = run([normal_build / "tests" / "c" / f"check_{name}", "--seed", "2"])
         assert " 0 failed" in said
 

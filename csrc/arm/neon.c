@@ -1,4 +1,5 @@
-/* ARMv8-A NEON: quantise by counting thresholds, pack by shift and pairwise add. */
+/* ARMv8-A NEON: quantise by counting thresholds, pack by shift and pairwise add, look up bytes of
+ * tables in registers. */
 #include "../kernels.h"
 
 #if defined(SPC_ARM64)
@@ -272,6 +273,119 @@ INLINE void unpack_any(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *
 static void unpack_neon(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices){
     SPC_WITH_CONSTANT_BITS(bits, unpack_any(packed, n, BITS, indices))}
 
+/* Bytes of a table, 16 to a row; a table of less than 16 is repeated. */
+#define BYTE_ROWS(bits) ((bits) <= 4 ? 1u : 1u << ((bits) - 4))
+
+INLINE uint8x16x4_t four_from(const uint8x16_t *rows) {
+    uint8x16x4_t out = {{rows[0], rows[1], rows[2], rows[3]}};
+    return out;
+}
+
+/* Indices below 16 or 2^bits, whichever is more. */
+INLINE uint8x16_t find_bytes(const uint8x16_t *rows, uint32_t bits, uint8x16_t indices) {
+    uint8x16_t found;
+    if (bits <= 4) {
+        return vqtbl1q_u8(rows[0], indices);
+    }
+    if (bits == 5) {
+        uint8x16x2_t two = {{rows[0], rows[1]}};
+        return vqtbl2q_u8(two, indices);
+    }
+    found = vqtbl4q_u8(four_from(rows), indices);
+    for (uint32_t r = 4; r < BYTE_ROWS(bits); r += 4) {
+        uint8x16_t from_here = vsubq_u8(indices, vdupq_n_u8((uint8_t)(16 * r)));
+        found = vqtbx4q_u8(found, four_from(rows + r), from_here);
+    }
+    return found;
+}
+
+/* The OR of all bytes. */
+INLINE uint32_t or_of_bytes(uint8x16_t x) {
+    uint64x2_t lanes = vreinterpretq_u64_u8(x);
+    uint64_t word = vgetq_lane_u64(lanes, 0) | vgetq_lane_u64(lanes, 1);
+    word |= word >> 32;
+    word |= word >> 16;
+    return (uint32_t)(word | word >> 8) & 0xff;
+}
+
+INLINE uint32_t look_up_u8(const uint8_t *table, uint32_t bits, const uint8_t *indices, size_t n,
+                           uint8_t *values) {
+    const uint8x16_t mask = vdupq_n_u8((uint8_t)((1u << bits) - 1));
+    uint8x16_t rows[BYTE_ROWS(8)], seen = vdupq_n_u8(0);
+    size_t done = 0;
+    if (bits < 4) {
+        uint8_t repeated[16];
+        for (uint32_t i = 0; i < 16; i++) {
+            repeated[i] = table[i % (1u << bits)];
+        }
+        rows[0] = vld1q_u8(repeated);
+    } else {
+        for (uint32_t r = 0; r < BYTE_ROWS(bits); r++) {
+            rows[r] = vld1q_u8(table + 16 * r);
+        }
+    }
+    for (; done + 16 <= n; done += 16) {
+        uint8x16_t x = vld1q_u8(indices + done);
+        seen = vorrq_u8(seen, x);
+        vst1q_u8(values + done, find_bytes(rows, bits, vandq_u8(x, mask)));
+    }
+    return or_of_bytes(seen) |
+           spc_look_up_u8_reference(table, bits, indices + done, n - done, values + done);
+}
+
+static uint32_t look_up_u8_neon(const uint8_t *table, uint32_t bits, const uint8_t *indices,
+                                size_t n, uint8_t *values) {
+    uint32_t seen = 0;
+    SPC_WITH_CONSTANT_BITS(bits, seen = look_up_u8(table, BITS, indices, n, values))
+    return seen;
+}
+
+/* Up to 6 bits: a table for each of the four bytes of a float; loads take them apart, stores put
+ * them together again. */
+INLINE uint32_t look_up_planes(const float *table, uint32_t bits, const uint8_t *indices, size_t n,
+                               float *values) {
+    const uint8x16_t mask = vdupq_n_u8((uint8_t)((1u << bits) - 1));
+    uint8x16_t planes[4][4], seen = vdupq_n_u8(0);
+    float repeated[16];
+    size_t done = 0;
+    for (uint32_t i = 0; bits < 4 && i < 16; i++) {
+        repeated[i] = table[i % (1u << bits)];
+    }
+    for (uint32_t r = 0; r < BYTE_ROWS(bits); r++) {
+        uint8x16x4_t x = vld4q_u8((const uint8_t *)(bits < 4 ? repeated : table + 16 * r));
+        for (uint32_t p = 0; p < 4; p++) {
+            planes[p][r] = x.val[p];
+        }
+    }
+    for (; done + 16 <= n; done += 16) {
+        uint8x16_t x = vld1q_u8(indices + done);
+        uint8x16x4_t found;
+        seen = vorrq_u8(seen, x);
+        x = vandq_u8(x, mask);
+        for (uint32_t p = 0; p < 4; p++) {
+            found.val[p] = find_bytes(planes[p], bits, x);
+        }
+        vst4q_u8((uint8_t *)(values + done), found);
+    }
+    return or_of_bytes(seen) |
+           spc_look_up_f32_reference(table, bits, indices + done, n - done, values + done);
+}
+
+INLINE uint32_t look_up_f32(const float *table, uint32_t bits, const uint8_t *indices, size_t n,
+                            float *values) {
+    if (bits <= 6) {
+        return look_up_planes(table, bits, indices, n, values);
+    }
+    return spc_look_up_f32_reference(table, bits, indices, n, values);
+}
+
+static uint32_t look_up_f32_neon(const float *table, uint32_t bits, const uint8_t *indices,
+                                 size_t n, float *values) {
+    uint32_t seen = 0;
+    SPC_WITH_CONSTANT_BITS(bits, seen = look_up_f32(table, BITS, indices, n, values))
+    return seen;
+}
+
 #if defined(__clang__)
 #define CRC __attribute__((target("crc")))
 #define CRC32C_WORD __builtin_arm_crc32cd
@@ -300,6 +414,8 @@ const spc_kernels spc_kernels_neon = {
     .quantize_f32 = quantize_f32_neon,
     .pack = pack_neon,
     .unpack = unpack_neon,
+    .look_up_f32 = look_up_f32_neon,
+    .look_up_u8 = look_up_u8_neon,
     .crc32c = spc_crc32c_reference,
 };
 
@@ -309,6 +425,8 @@ const spc_kernels spc_kernels_neon_crc = {
     .quantize_f32 = quantize_f32_neon,
     .pack = pack_neon,
     .unpack = unpack_neon,
+    .look_up_f32 = look_up_f32_neon,
+    .look_up_u8 = look_up_u8_neon,
     .crc32c = crc32c_arm,
 };
 
