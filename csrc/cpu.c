@@ -18,9 +18,12 @@ const spc_kernels spc_kernels_reference = {
     .name = "reference",
     .features = 0,
     .quantize_f32 = spc_quantize_f32_reference,
+    .quantize_f16 = spc_quantize_f16_reference,
+    .quantize_channels_f32 = spc_quantize_channels_f32_reference,
     .pack = spc_pack_reference,
     .unpack = spc_unpack_reference,
     .look_up_f32 = spc_look_up_f32_reference,
+    .look_up_u16 = spc_look_up_u16_reference,
     .look_up_u8 = spc_look_up_u8_reference,
     .crc32c = spc_crc32c_reference,
 };
@@ -28,6 +31,7 @@ const spc_kernels spc_kernels_reference = {
 /* Fastest first; the last one needs nothing.  A new instruction set is one line here. */
 static const spc_kernels *const rungs[] = {
 #if defined(SPC_X86)
+    &spc_kernels_avx512,
     &spc_kernels_avx2,
     &spc_kernels_sse42,
 #elif defined(SPC_ARM64)
@@ -37,12 +41,22 @@ static const spc_kernels *const rungs[] = {
     &spc_kernels_reference,
 };
 
+#if defined(SPC_X86)
+/* All that the set uses or its compiler may; like avx2, only where the OS saves the registers. */
+static int has_avx512(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vbmi");
+}
+#endif
+
 static uint32_t detect(void) {
     uint32_t features = 0;
 #if defined(SPC_X86)
     __builtin_cpu_init();
     features |= __builtin_cpu_supports("sse4.2") ? SPC_CPU_SSE42 : 0;
     features |= __builtin_cpu_supports("avx2") ? SPC_CPU_AVX2 : 0;
+    features |= has_avx512() ? SPC_CPU_AVX512 : 0;
 #elif defined(SPC_ARM64)
     features |= SPC_CPU_NEON; /* part of every ARMv8-A profile */
 #if defined(__linux__)
@@ -68,10 +82,8 @@ static const struct {
     const char *name;
     uint32_t feature;
 } names[] = {
-    {"sse42", SPC_CPU_SSE42},
-    {"avx2", SPC_CPU_AVX2},
-    {"neon", SPC_CPU_NEON},
-    {"crc", SPC_CPU_ARM_CRC},
+    {"sse42", SPC_CPU_SSE42}, {"avx2", SPC_CPU_AVX2},   {"avx512", SPC_CPU_AVX512},
+    {"neon", SPC_CPU_NEON},   {"crc", SPC_CPU_ARM_CRC},
 };
 
 static uint32_t mask_from_environment(void) {

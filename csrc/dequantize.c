@@ -1,10 +1,23 @@
+#include "half.h"
 #include "internal.h"
-#include "kernels.h"
+#include "levels.h"
 
 /* These define the look-up; every kernel must match them. */
 uint32_t spc_look_up_f32_reference(const float *restrict table, uint32_t bits,
                                    const uint8_t *restrict indices, size_t n,
                                    float *restrict values) {
+    uint32_t mask = (1u << bits) - 1, seen = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t index = indices[i];
+        seen |= index;
+        values[i] = table[index & mask];
+    }
+    return seen;
+}
+
+uint32_t spc_look_up_u16_reference(const uint16_t *restrict table, uint32_t bits,
+                                   const uint8_t *restrict indices, size_t n,
+                                   uint16_t *restrict values) {
     uint32_t mask = (1u << bits) - 1, seen = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t index = indices[i];
@@ -40,26 +53,46 @@ static uint8_t round_to_integer(float centroid, int low, int high) {
     return (uint8_t)value;
 }
 
-/* Float32 needs no table but the centroids. */
-static void fill_lut(const spc_codebook *codebook, spc_dtype dtype,
-                     uint8_t lut[SPC_MAX_CENTROIDS]) {
-    for (uint32_t i = 0; dtype != SPC_FLOAT32 && i < 1u << codebook->bits; i++) {
-        lut[i] = dtype == SPC_INT8 ? round_to_integer(codebook->centroids[i], -128, 127)
-                                   : round_to_integer(codebook->centroids[i], 0, 255);
+/* ------------------------------------------------------------------ ready for a dtype */
+
+void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, uint32_t bits,
+                          spc_dtype dtype) {
+    dequantizer->kernels = spc_kernels_get();
+    dequantizer->dtype = dtype;
+    dequantizer->bits = bits;
+    dequantizer->centroids = centroids;
+    for (uint32_t i = 0; dtype != SPC_FLOAT32 && i < 1u << bits; i++) {
+        if (dtype == SPC_FLOAT16 || dtype == SPC_BFLOAT16) {
+            dequantizer->halves[i] = spc_narrow(centroids[i], dtype == SPC_BFLOAT16);
+        } else {
+            dequantizer->bytes[i] = dtype == SPC_INT8 ? round_to_integer(centroids[i], -128, 127)
+                                                      : round_to_integer(centroids[i], 0, 255);
+        }
     }
 }
 
-static uint32_t look_up(const spc_kernels *kernels, const spc_codebook *codebook, spc_dtype dtype,
-                        const uint8_t *lut, const uint8_t *indices, size_t n, void *values) {
-    return dtype == SPC_FLOAT32
-               ? kernels->look_up_f32(codebook->centroids, codebook->bits, indices, n, values)
-               : kernels->look_up_u8(lut, codebook->bits, indices, n, values);
+uint32_t spc_dequantizer_run(const spc_dequantizer *dequantizer, const uint8_t *indices, size_t n,
+                             void *values) {
+    const spc_kernels *kernels = dequantizer->kernels;
+    const uint32_t bits = dequantizer->bits;
+    switch (dequantizer->dtype) {
+    case SPC_FLOAT32:
+        return kernels->look_up_f32(dequantizer->centroids, bits, indices, n, values);
+    case SPC_FLOAT16:
+    case SPC_BFLOAT16:
+        return kernels->look_up_u16(dequantizer->halves, bits, indices, n, values);
+    case SPC_INT8:
+    case SPC_UINT8:
+        break;
+    }
+    return kernels->look_up_u8(dequantizer->bytes, bits, indices, n, values);
 }
+
+/* ------------------------------------------------------------------ public */
 
 spc_status spc_dequantize(const spc_codebook *codebook, spc_dtype dtype, const uint8_t *indices,
                           size_t n, void *values) {
-    uint8_t lut[SPC_MAX_CENTROIDS];
-    uint32_t seen;
+    spc_dequantizer dequantizer;
     if (!spc_codebook_usable(codebook) || !spc_dtype_size(dtype) ||
         (n > 0 && (!values || !indices))) {
         return SPC_ERROR_ARGUMENT;
@@ -67,34 +100,35 @@ spc_status spc_dequantize(const spc_codebook *codebook, spc_dtype dtype, const u
     if (n == 0) {
         return SPC_OK;
     }
-    fill_lut(codebook, dtype, lut);
-    seen = look_up(spc_kernels_get(), codebook, dtype, lut, indices, n, values);
-    return seen >> codebook->bits == 0 ? SPC_OK : SPC_ERROR_ARGUMENT;
+    spc_dequantizer_init(&dequantizer, codebook->centroids, codebook->bits, dtype);
+    return spc_dequantizer_run(&dequantizer, indices, n, values) >> codebook->bits == 0
+               ? SPC_OK
+               : SPC_ERROR_ARGUMENT;
 }
-
-#define BLOCK 256
 
 spc_status spc_unpack_dequantize(const spc_codebook *codebook, spc_dtype dtype,
                                  const uint8_t *packed, size_t n, void *values) {
-    const spc_kernels *kernels = spc_kernels_get();
-    uint8_t lut[SPC_MAX_CENTROIDS], indices[BLOCK];
-    uint8_t *out = values;
-    size_t size;
+    spc_dequantizer dequantizer;
+    uint8_t indices[SPC_BLOCK], *out = values;
+    size_t size = spc_dtype_size(dtype);
     spc_status status;
-    if (!spc_codebook_usable(codebook) || !spc_dtype_size(dtype) ||
-        (n > 0 && (!values || !packed))) {
+    if (!spc_codebook_usable(codebook) || size == 0 || (n > 0 && (!values || !packed))) {
         return SPC_ERROR_ARGUMENT;
     }
     status = spc_packed_check(packed, n, codebook->bits);
-    if (status != SPC_OK) {
+    if (status != SPC_OK || n == 0) {
         return status;
     }
-    size = spc_dtype_size(dtype);
-    fill_lut(codebook, dtype, lut);
+    spc_dequantizer_init(&dequantizer, codebook->centroids, codebook->bits, dtype);
+    if (dtype == SPC_FLOAT32 && dequantizer.kernels->unpack_look_up_f32) {
+        dequantizer.kernels->unpack_look_up_f32(codebook->centroids, codebook->bits, packed, n,
+                                                values);
+        return SPC_OK;
+    }
     while (n > 0) {
-        size_t count = n < BLOCK ? n : BLOCK;
-        kernels->unpack(packed, count, codebook->bits, indices);
-        (void)look_up(kernels, codebook, dtype, lut, indices, count, out);
+        size_t count = n < SPC_BLOCK ? n : SPC_BLOCK;
+        dequantizer.kernels->unpack(packed, count, codebook->bits, indices);
+        (void)spc_dequantizer_run(&dequantizer, indices, count, out);
         packed += spc_packed_size(count, codebook->bits);
         out += count * size;
         n -= count;

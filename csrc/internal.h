@@ -9,6 +9,9 @@ static inline size_t spc_dtype_size(spc_dtype dtype) {
     switch (dtype) {
     case SPC_FLOAT32:
         return 4;
+    case SPC_FLOAT16:
+    case SPC_BFLOAT16:
+        return 2;
     case SPC_INT8:
     case SPC_UINT8:
         return 1;

@@ -2,7 +2,8 @@
  * The table of kernels, one set per instruction set, and the rung chosen for this CPU.
  *
  * A set is a whole table: what an instruction set does not speed up is the reference kernel again.
- * Reference kernels are the definition; every other one must match them byte for byte.
+ * Reference kernels are the definition; every other one must match them byte for byte.  Kernels
+ * write nothing beyond their output and read nothing beyond their input, and n is never 0.
  */
 #ifndef SPC_KERNELS_H
 #define SPC_KERNELS_H
@@ -14,17 +15,37 @@ typedef struct spc_kernels {
     const char *name;
     uint32_t features; /* spc_cpu bits that must all be present */
 
-    /* n > 0; thresholds: 2^bits - 1 ascending keys, possibly coinciding */
+    /* thresholds: 2^bits - 1 ascending keys, possibly coinciding */
     void (*quantize_f32)(const int32_t *thresholds, uint32_t bits, const float *values, size_t n,
                          uint8_t *indices);
+    /* the same for the bits of float16 or bfloat16: see half.h */
+    void (*quantize_f16)(const int16_t *thresholds, uint32_t bits, const uint16_t *values, size_t n,
+                         uint8_t *indices);
+    /* the same for (int8_t)(values[i] ^ flip); flip is 0, or 0x80 for unsigned values.
+     * NULL: look_up_u8 in a table of all 256 is faster */
+    void (*quantize_i8)(const int8_t *thresholds, uint32_t bits, uint8_t flip,
+                        const uint8_t *values, size_t n, uint8_t *indices);
+    /* values[i] belongs to channel (first + i) % channels, first < channels; threshold k of channel
+     * c is thresholds[k * channels + c] */
+    void (*quantize_channels_f32)(const int32_t *thresholds, uint32_t bits, size_t channels,
+                                  size_t first, const float *values, size_t n, uint8_t *indices);
     void (*pack)(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed);
     void (*unpack)(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices);
-    /* table[index & (2^bits - 1)] for each index, from a table of 2^bits; both return the OR of the
+    /* table[index & (2^bits - 1)] for each index, from a table of 2^bits; all return the OR of the
      * indices, stray bits included.  The values of look_up_u8 may take the place of its indices. */
     uint32_t (*look_up_f32)(const float *table, uint32_t bits, const uint8_t *indices, size_t n,
                             float *values);
+    uint32_t (*look_up_u16)(const uint16_t *table, uint32_t bits, const uint8_t *indices, size_t n,
+                            uint16_t *values);
     uint32_t (*look_up_u8)(const uint8_t *table, uint32_t bits, const uint8_t *indices, size_t n,
                            uint8_t *values);
+
+    /* Two steps in one, NULL where going block by block through both is as fast. */
+    void (*quantize_pack_f32)(const int32_t *thresholds, uint32_t bits, const float *values,
+                              size_t n, uint8_t *packed);
+    void (*unpack_look_up_f32)(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
+                               float *values);
+
     /* CRC-32C without the inversion before and after */
     uint32_t (*crc32c)(uint32_t state, const uint8_t *bytes, size_t len);
 } spc_kernels;
@@ -32,10 +53,17 @@ typedef struct spc_kernels {
 /* Reference kernels, also what other sets use for the ends of a buffer. */
 void spc_quantize_f32_reference(const int32_t *thresholds, uint32_t bits, const float *values,
                                 size_t n, uint8_t *indices);
+void spc_quantize_f16_reference(const int16_t *thresholds, uint32_t bits, const uint16_t *values,
+                                size_t n, uint8_t *indices);
+void spc_quantize_channels_f32_reference(const int32_t *thresholds, uint32_t bits, size_t channels,
+                                         size_t first, const float *values, size_t n,
+                                         uint8_t *indices);
 void spc_pack_reference(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed);
 void spc_unpack_reference(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices);
 uint32_t spc_look_up_f32_reference(const float *table, uint32_t bits, const uint8_t *indices,
                                    size_t n, float *values);
+uint32_t spc_look_up_u16_reference(const uint16_t *table, uint32_t bits, const uint8_t *indices,
+                                   size_t n, uint16_t *values);
 uint32_t spc_look_up_u8_reference(const uint8_t *table, uint32_t bits, const uint8_t *indices,
                                   size_t n, uint8_t *values);
 uint32_t spc_crc32c_reference(uint32_t state, const uint8_t *bytes, size_t len);
@@ -44,6 +72,7 @@ extern const spc_kernels spc_kernels_reference;
 #if defined(SPC_X86)
 extern const spc_kernels spc_kernels_sse42;
 extern const spc_kernels spc_kernels_avx2;
+extern const spc_kernels spc_kernels_avx512;
 #elif defined(SPC_ARM64)
 extern const spc_kernels spc_kernels_neon;
 extern const spc_kernels spc_kernels_neon_crc;

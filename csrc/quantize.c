@@ -1,6 +1,7 @@
+#include "half.h"
 #include "internal.h"
-#include "kernels.h"
 #include "key.h"
+#include "levels.h"
 
 /*
  * index = number of thresholds below x, compared as ordered integer keys.
@@ -15,59 +16,148 @@ void spc_quantize_f32_reference(const int32_t *thresholds, uint32_t bits, const 
     }
 }
 
-/* An 8-bit integer has 256 values: quantise each once, then look up. */
-static void integer_lut(const spc_codebook *codebook, spc_dtype dtype, uint8_t lut[256]) {
-    for (int byte = 0; byte < 256; byte++) {
-        int value = dtype == SPC_INT8 && byte >= 128 ? byte - 256 : byte;
-        int32_t key = spc_key_of_int(value);
-        lut[byte] = (uint8_t)spc_index_of_key(codebook->thresholds, codebook->bits, key);
+void spc_quantize_f16_reference(const int16_t *thresholds, uint32_t bits, const uint16_t *values,
+                                size_t n, uint8_t *indices) {
+    for (size_t i = 0; i < n; i++) {
+        int16_t key = spc_key16_of_bits(values[i]);
+        uint32_t index = 0;
+        for (uint32_t step = 1u << (bits - 1); step != 0; step >>= 1) {
+            index += thresholds[index + step - 1] < key ? step : 0;
+        }
+        indices[i] = (uint8_t)index;
     }
 }
 
+void spc_quantize_channels_f32_reference(const int32_t *thresholds, uint32_t bits, size_t channels,
+                                         size_t first, const float *values, size_t n,
+                                         uint8_t *indices) {
+    size_t channel = first;
+    for (size_t i = 0; i < n; i++) {
+        int32_t key = spc_key(values[i]);
+        uint32_t index = 0;
+        for (uint32_t step = 1u << (bits - 1); step != 0; step >>= 1) {
+            index += thresholds[(index + step - 1) * channels + channel] < key ? step : 0;
+        }
+        indices[i] = (uint8_t)index;
+        channel = channel + 1 == channels ? 0 : channel + 1;
+    }
+}
+
+/* ------------------------------------------------------------------ ready for a dtype */
+
+/* The largest integer not above the float of this key, clamped to -512..511. */
+static int floor_of_key(int32_t key) {
+    uint32_t magnitude = key < 0 ? ~(uint32_t)key : (uint32_t)key, exponent = magnitude >> 23;
+    uint32_t whole = 0, cut = magnitude != 0;
+    if (exponent >= 127 + 9) {
+        return key < 0 ? -512 : 511;
+    }
+    if (exponent >= 127) {
+        uint32_t shift = 150 - exponent, mantissa = (magnitude & 0x7fffffu) | 0x800000u;
+        whole = mantissa >> shift;
+        cut = (mantissa & ((1u << shift) - 1)) != 0;
+    }
+    return key < 0 ? -(int)(whole + cut) : (int)whole;
+}
+
+/* An integer is above a threshold if it is above the integer not above that. */
+static void init_integer(spc_quantizer *quantizer) {
+    const int low = quantizer->dtype == SPC_INT8 ? -128 : 0;
+    uint32_t count = (1u << quantizer->bits) - 1, index = 0;
+    quantizer->keys8_fit = 1;
+    for (int value = low; value < low + 256; value++) {
+        for (; index < count; index++) {
+            int below = floor_of_key(quantizer->thresholds[index]);
+            if (below >= value) {
+                break;
+            }
+            quantizer->keys8_fit &= below >= low;
+            quantizer->keys8[index] = (int8_t)(below - low - 128);
+        }
+        quantizer->lut[(uint8_t)value] = (uint8_t)index;
+    }
+    for (; index < count; index++) { /* nothing is above these */
+        quantizer->keys8[index] = 127;
+    }
+}
+
+void spc_quantizer_init(spc_quantizer *quantizer, const int32_t *thresholds, uint32_t bits,
+                        spc_dtype dtype) {
+    quantizer->kernels = spc_kernels_get();
+    quantizer->dtype = dtype;
+    quantizer->bits = bits;
+    quantizer->thresholds = thresholds;
+    if (dtype == SPC_FLOAT16 || dtype == SPC_BFLOAT16) {
+        for (uint32_t i = 0; i + 1 < 1u << bits; i++) {
+            quantizer->keys16[i] = spc_key16_below(thresholds[i], dtype == SPC_BFLOAT16);
+        }
+    } else if (dtype != SPC_FLOAT32) {
+        init_integer(quantizer);
+    }
+}
+
+void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_t n,
+                       uint8_t *indices) {
+    const spc_kernels *kernels = quantizer->kernels;
+    const uint32_t bits = quantizer->bits;
+    switch (quantizer->dtype) {
+    case SPC_FLOAT32:
+        kernels->quantize_f32(quantizer->thresholds, bits, values, n, indices);
+        break;
+    case SPC_FLOAT16:
+    case SPC_BFLOAT16:
+        kernels->quantize_f16(quantizer->keys16, bits, values, n, indices);
+        break;
+    case SPC_INT8:
+    case SPC_UINT8:
+        if (kernels->quantize_i8 && quantizer->keys8_fit) {
+            uint8_t flip = quantizer->dtype == SPC_UINT8 ? 0x80 : 0;
+            kernels->quantize_i8(quantizer->keys8, bits, flip, values, n, indices);
+        } else {
+            (void)kernels->look_up_u8(quantizer->lut, 8, values, n, indices);
+        }
+        break;
+    }
+}
+
+/* ------------------------------------------------------------------ public */
+
 spc_status spc_quantize(const spc_codebook *codebook, spc_dtype dtype, const void *values, size_t n,
                         uint8_t *indices) {
+    spc_quantizer quantizer;
     if (!spc_codebook_usable(codebook) || !spc_dtype_size(dtype) ||
         (n > 0 && (!values || !indices))) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    if (n > 0) {
+        spc_quantizer_init(&quantizer, codebook->thresholds, codebook->bits, dtype);
+        spc_quantizer_run(&quantizer, values, n, indices);
+    }
+    return SPC_OK;
+}
+
+spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, const void *values,
+                             size_t n, uint8_t *packed) {
+    const uint8_t *at = values;
+    size_t size = spc_dtype_size(dtype);
+    uint8_t indices[SPC_BLOCK];
+    spc_quantizer quantizer;
+    if (!spc_codebook_usable(codebook) || size == 0 || (n > 0 && (!values || !packed))) {
         return SPC_ERROR_ARGUMENT;
     }
     if (n == 0) {
         return SPC_OK;
     }
-    if (dtype == SPC_FLOAT32) {
-        spc_kernels_get()->quantize_f32(codebook->thresholds, codebook->bits, values, n, indices);
-    } else {
-        uint8_t lut[256];
-        integer_lut(codebook, dtype, lut);
-        (void)spc_kernels_get()->look_up_u8(lut, 8, values, n, indices);
-    }
-    return SPC_OK;
-}
-
-/* Indices of one block stay in L1 between the two kernels.  A multiple of 8, so that each block is
- * whole bytes of the packed output. */
-#define BLOCK 256
-
-spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, const void *values,
-                             size_t n, uint8_t *packed) {
-    const spc_kernels *kernels = spc_kernels_get();
-    const uint8_t *at = values;
-    size_t size = spc_dtype_size(dtype);
-    uint8_t lut[256], indices[BLOCK];
-    if (!spc_codebook_usable(codebook) || size == 0 || (n > 0 && (!values || !packed))) {
-        return SPC_ERROR_ARGUMENT;
-    }
-    if (dtype != SPC_FLOAT32) {
-        integer_lut(codebook, dtype, lut);
+    spc_quantizer_init(&quantizer, codebook->thresholds, codebook->bits, dtype);
+    if (dtype == SPC_FLOAT32 && quantizer.kernels->quantize_pack_f32) {
+        quantizer.kernels->quantize_pack_f32(codebook->thresholds, codebook->bits, values, n,
+                                             packed);
+        return SPC_OK;
     }
     while (n > 0) {
-        size_t count = n < BLOCK ? n : BLOCK;
-        if (dtype == SPC_FLOAT32) {
-            kernels->quantize_f32(codebook->thresholds, codebook->bits,
-                                  (const float *)(const void *)at, count, indices);
-        } else {
-            (void)kernels->look_up_u8(lut, 8, at, count, indices);
-        }
-        kernels->pack(indices, count, codebook->bits, packed);
+        size_t count = n < SPC_BLOCK ? n : SPC_BLOCK;
+        spc_quantizer_run(&quantizer, at, count, indices);
+        quantizer.kernels->pack(indices, count, codebook->bits, packed);
         at += count * size;
         packed += spc_packed_size(count, codebook->bits);
         n -= count;

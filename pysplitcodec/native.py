@@ -37,7 +37,7 @@ DTYPES = {"float32": 0, "int8": 3, "uint8": 4}
 CODERS: dict[str, int] = {}
 while (_name := core.coder_name(len(CODERS))) is not None:
     CODERS[_name] = len(CODERS)
-_CPU_FEATURES = {"sse42": 1, "avx2": 2, "neon": 256, "crc": 512}
+_CPU_FEATURES = {"sse42": 1, "avx2": 2, "avx512": 4, "neon": 256, "crc": 512}
 
 
 def binding() -> str:

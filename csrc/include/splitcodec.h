@@ -16,7 +16,7 @@
  *  - Decoders treat every byte as hostile: they never read past `_len`, never write past `_cap`,
  *    and do work bounded by the element count that the caller agreed to.
  *  - Suffixes: `_len` bytes used, `_cap` bytes available, `n` elements.
- *  - Pointers to float or int32_t must be naturally aligned; byte pointers need no alignment.
+ *  - Pointers to features, float or int32_t must be naturally aligned; byte pointers need no alignment.
  *    Input and output buffers must not overlap.
  *
  * Not promised: the contents of an output buffer after an error; ABI stability before 1.0.
@@ -62,8 +62,16 @@ typedef enum spc_status {
     SPC_ERROR_CORRUPT = 12   /* checksum right, content impossible */
 } spc_status;
 
-/* Element type of a feature.  Integer features are the integers themselves: -128..127, 0..255. */
-typedef enum spc_dtype { SPC_FLOAT32 = 0, SPC_INT8 = 3, SPC_UINT8 = 4 } spc_dtype;
+/* Element type of a feature.  16-bit floats (IEEE binary16, and bfloat16: the upper half of a
+ * float) are given and taken as their bits, uint16_t.  Integer features are the integers
+ * themselves: -128..127, 0..255. */
+typedef enum spc_dtype {
+    SPC_FLOAT32 = 0,
+    SPC_FLOAT16 = 1,
+    SPC_BFLOAT16 = 2,
+    SPC_INT8 = 3,
+    SPC_UINT8 = 4
+} spc_dtype;
 
 /* Lossless coders from indices to payload. */
 typedef enum spc_coder { SPC_CODER_PACK = 0, SPC_CODER_LZMA = 1 } spc_coder;
@@ -121,7 +129,8 @@ SPC_API spc_status spc_quantize(const spc_codebook *codebook, spc_dtype dtype, c
                                 size_t n, uint8_t *indices);
 
 /*
- * values[i] = centroids[indices[i]]; for integer dtypes floor(centroid + 1/2) clamped to the type.
+ * values[i] = centroids[indices[i]]; for 16-bit floats the nearest finite one, ties to an even last
+ * bit; for integer dtypes floor(centroid + 1/2) clamped to the type.
  * SPC_ERROR_ARGUMENT if an index is not below 2^bits.
  */
 SPC_API spc_status spc_dequantize(const spc_codebook *codebook, spc_dtype dtype,
@@ -262,6 +271,7 @@ SPC_API uint32_t spc_crc32c(uint32_t crc, const void *bytes, size_t len);
 typedef enum spc_cpu {
     SPC_CPU_SSE42 = 1,
     SPC_CPU_AVX2 = 2,
+    SPC_CPU_AVX512 = 4, /* F, BW, DQ, VL and VBMI together */
     SPC_CPU_NEON = 256,
     SPC_CPU_ARM_CRC = 512
 } spc_cpu;

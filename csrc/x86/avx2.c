@@ -321,8 +321,8 @@ AVX2_INLINE uint32_t look_up_u8(const uint8_t *table, uint32_t bits, const uint8
            spc_look_up_u8_reference(table, bits, indices + done, n - done, values + done);
 }
 
-AVX2 static uint32_t look_up_u8_avx2(const uint8_t *table, uint32_t bits, const uint8_t *indices,
-                                     size_t n, uint8_t *values) {
+AVX2 uint32_t spc_look_up_u8_avx2(const uint8_t *table, uint32_t bits, const uint8_t *indices,
+                                  size_t n, uint8_t *values) {
     uint32_t seen = 0;
     SPC_WITH_CONSTANT_BITS(bits, seen = look_up_u8(table, BITS, indices, n, values))
     return seen;
@@ -436,8 +436,8 @@ AVX2_INLINE uint32_t look_up_f32(const float *table, uint32_t bits, const uint8_
     return look_up_loads(table, bits, indices, n, values);
 }
 
-AVX2 static uint32_t look_up_f32_avx2(const float *table, uint32_t bits, const uint8_t *indices,
-                                      size_t n, float *values) {
+AVX2 uint32_t spc_look_up_f32_avx2(const float *table, uint32_t bits, const uint8_t *indices,
+                                   size_t n, float *values) {
     uint32_t seen = 0;
     SPC_WITH_CONSTANT_BITS(bits, seen = look_up_f32(table, BITS, indices, n, values))
     return seen;
@@ -447,10 +447,13 @@ const spc_kernels spc_kernels_avx2 = {
     .name = "avx2",
     .features = SPC_CPU_AVX2 | SPC_CPU_SSE42,
     .quantize_f32 = quantize_f32_avx2,
+    .quantize_f16 = spc_quantize_f16_reference,
+    .quantize_channels_f32 = spc_quantize_channels_f32_reference,
     .pack = pack_avx2,
     .unpack = unpack_avx2,
-    .look_up_f32 = look_up_f32_avx2,
-    .look_up_u8 = look_up_u8_avx2,
+    .look_up_f32 = spc_look_up_f32_avx2,
+    .look_up_u16 = spc_look_up_u16_reference,
+    .look_up_u8 = spc_look_up_u8_avx2,
     .crc32c = spc_crc32c_sse42,
 };
 

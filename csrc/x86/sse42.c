@@ -27,9 +27,12 @@ const spc_kernels spc_kernels_sse42 = {
     .name = "sse42",
     .features = SPC_CPU_SSE42,
     .quantize_f32 = spc_quantize_f32_reference,
+    .quantize_f16 = spc_quantize_f16_reference,
+    .quantize_channels_f32 = spc_quantize_channels_f32_reference,
     .pack = spc_pack_reference,
     .unpack = spc_unpack_reference,
     .look_up_f32 = spc_look_up_f32_reference,
+    .look_up_u16 = spc_look_up_u16_reference,
     .look_up_u8 = spc_look_up_u8_reference,
     .crc32c = spc_crc32c_sse42,
 };

@@ -12,9 +12,11 @@
 /* What one call is given and must give. */
 typedef struct expectation {
     float table[256];
+    uint16_t halves[256];
     uint8_t bytes[256];
     uint8_t indices[LONGEST];
     float values[LONGEST];
+    uint16_t value_halves[LONGEST];
     uint8_t value_bytes[LONGEST];
     uint32_t seen;
 } expectation;
@@ -47,6 +49,7 @@ static void expect(expectation *e, unsigned style) {
     for (uint32_t i = 0; i < count; i++) {
         e->table[i] = check_float_of_bits(check_finite_bits());
     }
+    check_fill(e->halves, 2 * count);
     check_fill(e->bytes, count);
     check_fill(e->indices, n);
     for (size_t i = 0; i < n && style < 3; i++) {
@@ -59,6 +62,7 @@ static void expect(expectation *e, unsigned style) {
     for (size_t i = 0; i < n; i++) {
         e->seen |= e->indices[i];
         e->values[i] = e->table[e->indices[i] % count];
+        e->value_halves[i] = e->halves[e->indices[i] % count];
         e->value_bytes[i] = e->bytes[e->indices[i] % count];
     }
 }
@@ -82,6 +86,30 @@ static void look_up_at(const guards *g, const expectation *e, int rear) {
                                (float *)(void *)out) == e->seen);
     CHECK_BYTES(out, e->values, n * sizeof(float));
     CHECK_MARKS(g->out, out, n * sizeof(float));
+
+    if (kernels->unpack_look_up_f32) {
+        size_t len = spc_packed_size(n, check_at.bits);
+        uint8_t *packed = place(g->in, len, shift, rear);
+        spc_pack_reference(e->indices, n, check_at.bits, packed);
+        memset(out, 0xee, n * sizeof(float));
+        check_at.what = "unpack_look_up_f32";
+        kernels->unpack_look_up_f32((const float *)(void *)table, check_at.bits, packed, n,
+                                    (float *)(void *)out);
+        CHECK_BYTES(out, e->values, n * sizeof(float));
+        CHECK_MARKS(g->out, out, n * sizeof(float));
+        in = place(g->in, n, shift, rear);
+        memcpy(in, e->indices, n);
+    }
+
+    check_at.what = "look_up_u16";
+    table = place(g->table, 2 * count, 0, rear);
+    memcpy(table, e->halves, 2 * count);
+    out = place(g->out, 2 * n, shift / 2 * 2, rear);
+    memset(out, 0xee, 2 * n);
+    CHECK(kernels->look_up_u16((const uint16_t *)(void *)table, check_at.bits, in, n,
+                               (uint16_t *)(void *)out) == e->seen);
+    CHECK_BYTES(out, e->value_halves, 2 * n);
+    CHECK_MARKS(g->out, out, 2 * n);
 
     check_at.what = "look_up_u8";
     table = place(g->table, count, 0, rear);
@@ -124,7 +152,7 @@ static void look_up_lengths(size_t from, size_t to, size_t step) {
 }
 
 static void lengths(void) {
-    look_up_lengths(0, 129, 1);
+    look_up_lengths(1, 129, 1);
 }
 
 static void longer(void) {
@@ -169,11 +197,14 @@ static void every_index(void) {
                 check_at.shift = at;
                 for (uint32_t index = 0; index < 256; index++) {
                     float values[67];
+                    uint16_t halves[67];
                     uint8_t bytes[67];
                     uint32_t masked = index & ((1u << bits) - 1);
                     indices[at] = (uint8_t)index;
                     CHECK(kernels->look_up_f32(e.table, bits, indices, 67, values) == index);
                     CHECK_BYTES(&values[at], &e.table[masked], sizeof(float));
+                    CHECK(kernels->look_up_u16(e.halves, bits, indices, 67, halves) == index);
+                    CHECK_BYTES(&halves[at], &e.halves[masked], 2);
                     CHECK(kernels->look_up_u8(e.bytes, bits, indices, 67, bytes) == index);
                     CHECK_BYTES(&bytes[at], &e.bytes[masked], 1);
                 }
@@ -185,7 +216,7 @@ static void every_index(void) {
 /* The public functions: one index outside the codebook, wherever it is, is an error; so is a
  * missing buffer, unless there is nothing to do. */
 static void public_functions(void) {
-    static const spc_dtype dtypes[] = {SPC_FLOAT32, SPC_INT8, SPC_UINT8};
+    static const spc_dtype dtypes[] = {SPC_FLOAT32, SPC_FLOAT16, SPC_BFLOAT16, SPC_INT8, SPC_UINT8};
     check_cpus cpus = {0};
     while (check_next_cpu(&cpus)) {
         for (uint32_t bits = 1; bits <= 8; bits++) {
@@ -225,6 +256,7 @@ static void public_functions(void) {
 typedef struct job {
     expectation e;
     uint8_t *indices, *bytes;
+    uint16_t *halves;
     float *values;
     size_t n;
     uint32_t bits;
@@ -233,6 +265,11 @@ typedef struct job {
 static void run_f32(void *opaque) {
     const job *j = opaque;
     (void)spc_kernels_get()->look_up_f32(j->e.table, j->bits, j->indices, j->n, j->values);
+}
+
+static void run_u16(void *opaque) {
+    const job *j = opaque;
+    (void)spc_kernels_get()->look_up_u16(j->e.halves, j->bits, j->indices, j->n, j->halves);
 }
 
 static void run_u8(void *opaque) {
@@ -247,18 +284,21 @@ static void bench(void) {
     j.n = n;
     j.indices = malloc(n);
     j.bytes = malloc(n);
+    j.halves = malloc(n * sizeof *j.halves);
     j.values = malloc(n * sizeof(float));
     check_fill(j.indices, n);
     printf("read %.3f ns/element\n", timing_read_ns(j.indices, n, 2e8) / (double)n);
     while (check_next_cpu(&cpus)) {
         for (j.bits = 1; j.bits <= 8; j.bits++) {
-            printf("%-10s %u bits: look up f32 %.3f, u8 %.3f ns/element\n", check_at.kernels,
-                   j.bits, timing_median_ns(run_f32, &j, 1e8) / (double)n,
+            printf("%-10s %u bits: look up f32 %.3f, u16 %.3f, u8 %.3f ns/element\n",
+                   check_at.kernels, j.bits, timing_median_ns(run_f32, &j, 1e8) / (double)n,
+                   timing_median_ns(run_u16, &j, 1e8) / (double)n,
                    timing_median_ns(run_u8, &j, 1e8) / (double)n);
         }
     }
     free(j.indices);
     free(j.bytes);
+    free(j.halves);
     free(j.values);
 }
 

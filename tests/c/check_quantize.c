@@ -79,6 +79,19 @@ static void quantize_at(check_guard in, check_guard out, const int32_t *threshol
                                     to);
     CHECK_BYTES(to, expected, n);
     CHECK_MARKS(out, to, n);
+    if (spc_kernels_get()->quantize_pack_f32) {
+        uint8_t packed[LONGEST];
+        size_t len = spc_packed_size(n, check_at.bits);
+        check_at.what = "fused";
+        spc_pack_reference(expected, n, check_at.bits, packed);
+        to = rear ? check_rear(out, len, shift) : check_front(out, len, shift);
+        memset(to, 0xee, len);
+        spc_kernels_get()->quantize_pack_f32(thresholds, check_at.bits,
+                                             (const float *)(const void *)from, n, to);
+        CHECK_BYTES(to, packed, len);
+        CHECK_MARKS(out, to, len);
+        check_at.what = NULL;
+    }
 }
 
 static void quantize_lengths(size_t from, size_t to, size_t step, unsigned styles) {
@@ -114,7 +127,7 @@ static void quantize_lengths(size_t from, size_t to, size_t step, unsigned style
 }
 
 static void lengths(void) {
-    quantize_lengths(0, 129, 1, threshold_styles);
+    quantize_lengths(1, 129, 1, threshold_styles);
 }
 
 static void longer(void) {

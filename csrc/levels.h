@@ -1,0 +1,52 @@
+/* A codebook made ready for one dtype: what the kernels of that dtype take. */
+#ifndef SPC_LEVELS_H
+#define SPC_LEVELS_H
+
+#include "internal.h"
+#include "kernels.h"
+
+/* Indices of one block stay in L1 between two kernels.  A multiple of 8, so that each block is
+ * whole bytes of packed indices; small where the stack is. */
+#if SPC_HOSTED
+#define SPC_BLOCK 2048
+#else
+#define SPC_BLOCK 256
+#endif
+
+typedef struct spc_quantizer {
+    const spc_kernels *kernels;
+    spc_dtype dtype;
+    uint32_t bits;
+    const int32_t *thresholds; /* float32 needs no more */
+    int16_t keys16[SPC_MAX_CENTROIDS];
+    /* Integers: the index of each of the 256, and the integers not above each threshold, if all of
+     * them fit */
+    uint8_t lut[256];
+    int8_t keys8[SPC_MAX_CENTROIDS];
+    int keys8_fit;
+} spc_quantizer;
+
+void spc_quantizer_init(spc_quantizer *quantizer, const int32_t *thresholds, uint32_t bits,
+                        spc_dtype dtype);
+
+/* n > 0 */
+void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_t n,
+                       uint8_t *indices);
+
+typedef struct spc_dequantizer {
+    const spc_kernels *kernels;
+    spc_dtype dtype;
+    uint32_t bits;
+    const float *centroids; /* float32 needs no more */
+    uint16_t halves[SPC_MAX_CENTROIDS];
+    uint8_t bytes[SPC_MAX_CENTROIDS];
+} spc_dequantizer;
+
+void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, uint32_t bits,
+                          spc_dtype dtype);
+
+/* n > 0; the OR of the indices, stray bits included */
+uint32_t spc_dequantizer_run(const spc_dequantizer *dequantizer, const uint8_t *indices, size_t n,
+                             void *values);
+
+#endif
