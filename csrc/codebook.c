@@ -57,13 +57,9 @@ static int32_t threshold_between(float low, float high) {
     return magnitude - (!cut && error < 0.0);
 }
 
-spc_status spc_codebook_init(spc_codebook *codebook, const float *centroids, uint32_t bits,
-                             int32_t *thresholds) {
-    uint32_t count;
-    if (!codebook || !centroids || !thresholds || bits < 1 || bits > 8) {
-        return SPC_ERROR_ARGUMENT;
-    }
-    count = 1u << bits;
+/* Threshold i goes to thresholds[i * stride]. */
+static spc_status init_one(const float *centroids, uint32_t count, int32_t *thresholds,
+                           size_t stride) {
     for (uint32_t i = 0; i < count; i++) {
         uint32_t raw = spc_bits_of_float(centroids[i]);
         if ((raw & 0x7f800000u) == 0x7f800000u || raw == 0x80000000u) {
@@ -74,10 +70,32 @@ spc_status spc_codebook_init(spc_codebook *codebook, const float *centroids, uin
         }
     }
     for (uint32_t i = 0; i + 1 < count; i++) {
-        thresholds[i] = threshold_between(centroids[i], centroids[i + 1]);
+        thresholds[i * stride] = threshold_between(centroids[i], centroids[i + 1]);
+    }
+    return SPC_OK;
+}
+
+spc_status spc_codebook_init_groups(spc_codebook *codebook, const float *centroids, uint32_t bits,
+                                    uint32_t groups, int32_t *thresholds) {
+    if (!codebook || !centroids || !thresholds || bits < 1 || bits > 8 || groups < 1 ||
+        groups > SPC_MAX_GROUPS) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    for (uint32_t g = 0; g < groups; g++) {
+        spc_status status =
+            init_one(centroids + ((size_t)g << bits), 1u << bits, thresholds + g, groups);
+        if (status != SPC_OK) {
+            return status;
+        }
     }
     codebook->bits = bits;
+    codebook->groups = groups;
     codebook->centroids = centroids;
     codebook->thresholds = thresholds;
     return SPC_OK;
+}
+
+spc_status spc_codebook_init(spc_codebook *codebook, const float *centroids, uint32_t bits,
+                             int32_t *thresholds) {
+    return spc_codebook_init_groups(codebook, centroids, bits, 1, thresholds);
 }

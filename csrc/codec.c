@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "channels.h"
 #include "coder.h"
 #include "internal.h"
 
@@ -50,61 +51,127 @@ const char *spc_status_text(spc_status status) {
 
 /* ------------------------------------------------------------------ description and id */
 
-static size_t description_size(uint32_t bits, uint32_t rank) {
-    return DESCRIPTION_FIXED + 4 * (size_t)rank + ((size_t)4 << bits);
+/* Everything before the centroids: bits, dtype, rank, axis + 1 or 0; dims; groups if several. */
+
+static size_t head_size(uint32_t rank, uint32_t groups) {
+    return DESCRIPTION_FIXED + 4 * (size_t)rank + (groups > 1 ? 4 : 0);
 }
 
-static size_t write_description(const spc_codec *codec, uint8_t *out) {
+static size_t description_size(uint32_t bits, uint32_t rank, uint32_t groups) {
+    return head_size(rank, groups) + ((size_t)4 * groups << bits);
+}
+
+static size_t codec_description_size(const spc_codec *codec) {
+    return description_size(codec->codebook.bits, codec->shape.rank, codec->codebook.groups);
+}
+
+static size_t write_head(const spc_codec *codec, uint8_t *out) {
+    const uint32_t groups = codec->codebook.groups;
     uint8_t *at = out + DESCRIPTION_FIXED;
     out[0] = (uint8_t)codec->codebook.bits;
     out[1] = (uint8_t)codec->dtype;
     out[2] = (uint8_t)codec->shape.rank;
-    out[3] = 0;
+    out[3] = (uint8_t)(groups > 1 ? codec->axis + 1 : 0);
     for (uint32_t i = 0; i < codec->shape.rank; i++, at += 4) {
         spc_store_le32(at, codec->shape.dims[i]);
     }
-    for (uint32_t i = 0; i < 1u << codec->codebook.bits; i++, at += 4) {
-        uint32_t raw;
-        memcpy(&raw, &codec->codebook.centroids[i], sizeof raw);
-        spc_store_le32(at, raw);
+    if (groups > 1) {
+        spc_store_le32(at, groups);
+        at += 4;
     }
     return (size_t)(at - out);
 }
 
-spc_status spc_codec_init(spc_codec *codec, const spc_codebook *codebook, spc_dtype dtype,
-                          const spc_shape *shape) {
-    uint8_t description[DESCRIPTION_FIXED + 4 * SPC_MAX_RANK + 4 * SPC_MAX_CENTROIDS];
+static void write_floats(const float *values, size_t n, uint8_t *out) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t raw;
+        memcpy(&raw, &values[i], sizeof raw);
+        spc_store_le32(out + 4 * i, raw);
+    }
+}
+
+/* The id is the checksum of a description that may be too long to be written down. */
+static uint32_t id_of(const spc_codec *codec) {
+    const spc_codebook *codebook = &codec->codebook;
+    uint8_t piece[4 * 64];
+    uint32_t crc = spc_crc32c(0, piece, write_head(codec, piece));
+    size_t left = (size_t)codebook->groups << codebook->bits;
+    const float *at = codebook->centroids;
+    while (left > 0) {
+        size_t count = left < 64 ? left : 64;
+        write_floats(at, count, piece);
+        crc = spc_crc32c(crc, piece, 4 * count);
+        at += count;
+        left -= count;
+    }
+    return crc;
+}
+
+spc_status spc_codec_init_channels(spc_codec *codec, const spc_codebook *codebook, uint32_t axis,
+                                   spc_dtype dtype, const spc_shape *shape) {
     size_t n;
     spc_status status;
-    if (!codec || !spc_codebook_usable(codebook) || !spc_dtype_size(dtype)) {
+    if (!codec || !spc_codebook_usable(codebook, SPC_MAX_GROUPS) || !spc_dtype_size(dtype)) {
         return SPC_ERROR_ARGUMENT;
     }
     status = spc_shape_elements(shape, &n);
     if (status != SPC_OK) {
         return status;
     }
+    if (codebook->groups > 1 && (axis >= shape->rank || shape->dims[axis] == 0 ||
+                                 shape->dims[axis] % codebook->groups != 0)) {
+        return SPC_ERROR_ARGUMENT;
+    }
     codec->codebook = *codebook;
     codec->dtype = dtype;
     codec->shape = *shape;
+    codec->axis = codebook->groups > 1 ? axis : 0;
     codec->n = n;
-    codec->id = spc_crc32c(0, description, write_description(codec, description));
+    codec->id = id_of(codec);
     return SPC_OK;
+}
+
+spc_status spc_codec_init(spc_codec *codec, const spc_codebook *codebook, spc_dtype dtype,
+                          const spc_shape *shape) {
+    if (!spc_codebook_usable(codebook, 1)) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    return spc_codec_init_channels(codec, codebook, 0, dtype, shape);
 }
 
 size_t spc_feature_size(const spc_codec *codec) {
     return codec ? codec->n * spc_dtype_size(codec->dtype) : 0;
 }
 
+static int codec_usable(const spc_codec *codec) {
+    return codec && spc_codebook_usable(&codec->codebook, SPC_MAX_GROUPS) &&
+           spc_dtype_size(codec->dtype);
+}
+
+spc_status spc_codec_quantize(const spc_codec *codec, const void *feature, uint8_t *indices) {
+    if (!codec_usable(codec) || (codec->n > 0 && (!feature || !indices))) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    spc_channels_quantize(codec, feature, indices);
+    return SPC_OK;
+}
+
+spc_status spc_codec_dequantize(const spc_codec *codec, const uint8_t *indices, void *feature) {
+    if (!codec_usable(codec) || (codec->n > 0 && (!feature || !indices))) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    return spc_channels_dequantize(codec, indices, feature);
+}
+
 /* ------------------------------------------------------------------ encode */
 
 static size_t header_size(const spc_codec *codec, spc_frame_kind kind) {
-    return kind == SPC_FRAME_COMPACT
-               ? COMPACT_HEADER
-               : FULL_HEADER + description_size(codec->codebook.bits, codec->shape.rank) + 1;
+    return kind == SPC_FRAME_COMPACT ? COMPACT_HEADER
+                                     : FULL_HEADER + codec_description_size(codec) + 1;
 }
 
 size_t spc_frame_bound(const spc_codec *codec, spc_frame_kind kind) {
-    if (!codec || !spc_codebook_usable(&codec->codebook)) {
+    if (!codec_usable(codec)) {
         return 0;
     }
     return header_size(codec, kind) + spc_packed_size(codec->n, codec->codebook.bits) + CHECKSUM;
@@ -132,19 +199,16 @@ static spc_status encode_payload(const spc_codec *codec, spc_coder coder, const 
                                  size_t work_len) {
     const spc_codebook *codebook = &codec->codebook;
     size_t packed_len = spc_packed_size(codec->n, codebook->bits);
-    spc_status status;
     if (coder == SPC_CODER_PACK || codec->n == 0) {
         *used = SPC_CODER_PACK;
         *payload_len = packed_len;
-        return spc_quantize_pack(codebook, codec->dtype, feature, codec->n, payload);
+        spc_channels_quantize_pack(codec, feature, payload);
+        return SPC_OK;
     }
     if (!work || work_len < codec->n) {
         return SPC_ERROR_WORK;
     }
-    status = spc_quantize(codebook, codec->dtype, feature, codec->n, work);
-    if (status != SPC_OK) {
-        return status;
-    }
+    spc_channels_quantize(codec, feature, work);
     return spc_coder_encode(coder, &codec->shape, codebook->bits, work, payload, packed_len,
                             payload_len, used, (uint8_t *)work + codec->n, work_len - codec->n);
 }
@@ -153,10 +217,11 @@ spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind ki
                       const void *feature, uint8_t *frame, size_t frame_cap, size_t *frame_len,
                       void *work, size_t work_len) {
     size_t header, payload_len, end;
+    uint8_t *at;
     spc_coder used;
     spc_status status;
-    if (!codec || !frame || !frame_len || (codec->n > 0 && !feature) ||
-        !spc_codebook_usable(&codec->codebook) || !spc_coder_name(coder) ||
+    if (!codec_usable(codec) || !frame || !frame_len || (codec->n > 0 && !feature) ||
+        !spc_coder_name(coder) ||
         (kind != SPC_FRAME_COMPACT && kind != SPC_FRAME_SELF_DESCRIBING)) {
         return SPC_ERROR_ARGUMENT;
     }
@@ -181,7 +246,9 @@ spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind ki
         memcpy(frame, "SPC", 3);
         frame[3] = VERSION;
         spc_store_le32(frame + 4, (uint32_t)(end + CHECKSUM));
-        (void)write_description(codec, frame + FULL_HEADER);
+        at = frame + FULL_HEADER + write_head(codec, frame + FULL_HEADER);
+        write_floats(codec->codebook.centroids,
+                     (size_t)codec->codebook.groups << codec->codebook.bits, at);
         frame[header - 1] = (uint8_t)used;
     }
     spc_store_le32(frame + end, spc_crc32c(0, frame, end));
@@ -231,14 +298,25 @@ spc_status spc_frame_length(const uint8_t *bytes, size_t bytes_len, size_t *fram
 
 /* Checksum is right: whatever is impossible from here on was written so. */
 static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_info *info) {
-    const uint8_t *description = frame + FULL_HEADER;
-    uint32_t bits = description[0], rank = description[2];
+    const uint8_t *description = frame + FULL_HEADER, *dims = description + DESCRIPTION_FIXED;
+    uint32_t bits = description[0], rank = description[2], grouped = description[3];
     size_t size;
-    if (bits < 1 || bits > 8 || rank > SPC_MAX_RANK || description[3] != 0 ||
+    if (bits < 1 || bits > 8 || rank > SPC_MAX_RANK || grouped > rank ||
         !spc_dtype_size((spc_dtype)description[1])) {
         return SPC_ERROR_CORRUPT;
     }
-    size = description_size(bits, rank);
+    info->groups = 1;
+    if (grouped) {
+        if (FULL_HEADER + head_size(rank, 2) > end) {
+            return SPC_ERROR_CORRUPT;
+        }
+        info->groups = spc_load_le32(dims + 4 * rank);
+        info->axis = grouped - 1;
+        if (info->groups < 2 || info->groups > SPC_MAX_GROUPS) {
+            return SPC_ERROR_CORRUPT;
+        }
+    }
+    size = description_size(bits, rank, info->groups);
     if (FULL_HEADER + size + 1 > end) {
         return SPC_ERROR_CORRUPT;
     }
@@ -246,9 +324,13 @@ static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_
     info->dtype = (spc_dtype)description[1];
     info->shape.rank = rank;
     for (uint32_t i = 0; i < rank; i++) {
-        info->shape.dims[i] = spc_load_le32(description + DESCRIPTION_FIXED + 4 * i);
+        info->shape.dims[i] = spc_load_le32(dims + 4 * i);
     }
     if (spc_shape_elements(&info->shape, &info->n) != SPC_OK) {
+        return SPC_ERROR_CORRUPT;
+    }
+    if (grouped &&
+        (info->shape.dims[info->axis] == 0 || info->shape.dims[info->axis] % info->groups != 0)) {
         return SPC_ERROR_CORRUPT;
     }
     info->codec_id = spc_crc32c(0, description, size);
@@ -296,10 +378,12 @@ spc_status spc_frame_parse(const uint8_t *frame, size_t frame_len, spc_frame_inf
 }
 
 spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t frame_len,
-                                size_t max_elements, float *centroids, int32_t *thresholds) {
+                                size_t max_elements, float *centroids, int32_t *thresholds,
+                                size_t cap) {
     spc_frame_info info;
     spc_codebook codebook;
     const uint8_t *at;
+    size_t count;
     spc_status status = spc_frame_parse(frame, frame_len, &info);
     if (status != SPC_OK) {
         return status;
@@ -310,15 +394,20 @@ spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t f
     if (info.n > max_elements) {
         return SPC_ERROR_LIMIT;
     }
-    at = frame + FULL_HEADER + DESCRIPTION_FIXED + 4 * info.shape.rank;
-    for (uint32_t i = 0; i < 1u << info.bits; i++) {
+    count = (size_t)info.groups << info.bits;
+    if (cap < count) {
+        return SPC_ERROR_CAPACITY;
+    }
+    at = frame + FULL_HEADER + head_size(info.shape.rank, info.groups);
+    for (size_t i = 0; i < count; i++) {
         uint32_t raw = spc_load_le32(at + 4 * i);
         memcpy(&centroids[i], &raw, sizeof raw);
     }
-    if (spc_codebook_init(&codebook, centroids, info.bits, thresholds) != SPC_OK) {
+    if (spc_codebook_init_groups(&codebook, centroids, info.bits, info.groups, thresholds) !=
+        SPC_OK) {
         return SPC_ERROR_CORRUPT;
     }
-    return spc_codec_init(codec, &codebook, info.dtype, &info.shape);
+    return spc_codec_init_channels(codec, &codebook, info.axis, info.dtype, &info.shape);
 }
 
 /* ------------------------------------------------------------------ decode */
@@ -329,7 +418,7 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
     const uint8_t *payload;
     const spc_codebook *codebook;
     spc_status status;
-    if (!codec || !spc_codebook_usable(&codec->codebook) || (codec->n > 0 && !feature)) {
+    if (!codec_usable(codec) || (codec->n > 0 && !feature)) {
         return SPC_ERROR_ARGUMENT;
     }
     status = spc_frame_parse(frame, frame_len, &info);
@@ -351,7 +440,7 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
         if (info.payload_len != spc_packed_size(codec->n, codebook->bits)) {
             return SPC_ERROR_CORRUPT;
         }
-        return spc_unpack_dequantize(codebook, codec->dtype, payload, codec->n, feature);
+        return spc_channels_unpack_dequantize(codec, payload, feature);
     }
     if (codec->n > 0 && (!work || work_len < codec->n)) {
         return SPC_ERROR_WORK;
@@ -362,5 +451,5 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
     if (status != SPC_OK) {
         return status;
     }
-    return spc_dequantize(codebook, codec->dtype, work, codec->n, feature);
+    return spc_channels_dequantize(codec, work, feature);
 }

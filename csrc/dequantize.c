@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "half.h"
 #include "internal.h"
 #include "levels.h"
@@ -53,6 +55,16 @@ static uint8_t round_to_integer(float centroid, int low, int high) {
     return (uint8_t)value;
 }
 
+void spc_narrow_to(spc_dtype dtype, float centroid, uint8_t *element) {
+    if (dtype == SPC_FLOAT16 || dtype == SPC_BFLOAT16) {
+        uint16_t half = spc_narrow(centroid, dtype == SPC_BFLOAT16);
+        memcpy(element, &half, sizeof half);
+    } else {
+        *element = dtype == SPC_INT8 ? round_to_integer(centroid, -128, 127)
+                                     : round_to_integer(centroid, 0, 255);
+    }
+}
+
 /* ------------------------------------------------------------------ ready for a dtype */
 
 void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, uint32_t bits,
@@ -62,11 +74,10 @@ void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, 
     dequantizer->bits = bits;
     dequantizer->centroids = centroids;
     for (uint32_t i = 0; dtype != SPC_FLOAT32 && i < 1u << bits; i++) {
-        if (dtype == SPC_FLOAT16 || dtype == SPC_BFLOAT16) {
-            dequantizer->halves[i] = spc_narrow(centroids[i], dtype == SPC_BFLOAT16);
+        if (spc_dtype_size(dtype) == 2) {
+            spc_narrow_to(dtype, centroids[i], (uint8_t *)&dequantizer->halves[i]);
         } else {
-            dequantizer->bytes[i] = dtype == SPC_INT8 ? round_to_integer(centroids[i], -128, 127)
-                                                      : round_to_integer(centroids[i], 0, 255);
+            spc_narrow_to(dtype, centroids[i], &dequantizer->bytes[i]);
         }
     }
 }
@@ -93,7 +104,7 @@ uint32_t spc_dequantizer_run(const spc_dequantizer *dequantizer, const uint8_t *
 spc_status spc_dequantize(const spc_codebook *codebook, spc_dtype dtype, const uint8_t *indices,
                           size_t n, void *values) {
     spc_dequantizer dequantizer;
-    if (!spc_codebook_usable(codebook) || !spc_dtype_size(dtype) ||
+    if (!spc_codebook_usable(codebook, 1) || !spc_dtype_size(dtype) ||
         (n > 0 && (!values || !indices))) {
         return SPC_ERROR_ARGUMENT;
     }
@@ -112,7 +123,7 @@ spc_status spc_unpack_dequantize(const spc_codebook *codebook, spc_dtype dtype,
     uint8_t indices[SPC_BLOCK], *out = values;
     size_t size = spc_dtype_size(dtype);
     spc_status status;
-    if (!spc_codebook_usable(codebook) || size == 0 || (n > 0 && (!values || !packed))) {
+    if (!spc_codebook_usable(codebook, 1) || size == 0 || (n > 0 && (!values || !packed))) {
         return SPC_ERROR_ARGUMENT;
     }
     status = spc_packed_check(packed, n, codebook->bits);

@@ -19,9 +19,10 @@ static inline size_t spc_dtype_size(spc_dtype dtype) {
     return 0;
 }
 
-static inline int spc_codebook_usable(const spc_codebook *codebook) {
-    return codebook && codebook->bits >= 1 && codebook->bits <= 8 && codebook->centroids &&
-           codebook->thresholds;
+/* One that its arrays may be looked up in: of a single group, for all but codecs. */
+static inline int spc_codebook_usable(const spc_codebook *codebook, uint32_t most_groups) {
+    return codebook && codebook->bits >= 1 && codebook->bits <= 8 && codebook->groups >= 1 &&
+           codebook->groups <= most_groups && codebook->centroids && codebook->thresholds;
 }
 
 /* SPC_ERROR_CORRUPT if a bit of the last byte beyond the n indices is set. */

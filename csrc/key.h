@@ -11,6 +11,11 @@ static inline int32_t spc_key_of_bits(uint32_t bits) {
     return (int32_t)(bits ^ ((0u - (bits >> 31)) >> 1));
 }
 
+/* Its own inverse, but for the types. */
+static inline uint32_t spc_bits_of_key(int32_t key) {
+    return (uint32_t)spc_key_of_bits((uint32_t)key);
+}
+
 static inline uint32_t spc_bits_of_float(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);

@@ -33,6 +33,9 @@ void spc_quantizer_init(spc_quantizer *quantizer, const int32_t *thresholds, uin
 void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_t n,
                        uint8_t *indices);
 
+/* The element of `dtype`, which is not float32, that a centroid becomes. */
+void spc_narrow_to(spc_dtype dtype, float centroid, uint8_t *element);
+
 typedef struct spc_dequantizer {
     const spc_kernels *kernels;
     spc_dtype dtype;

@@ -125,7 +125,7 @@ void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_
 spc_status spc_quantize(const spc_codebook *codebook, spc_dtype dtype, const void *values, size_t n,
                         uint8_t *indices) {
     spc_quantizer quantizer;
-    if (!spc_codebook_usable(codebook) || !spc_dtype_size(dtype) ||
+    if (!spc_codebook_usable(codebook, 1) || !spc_dtype_size(dtype) ||
         (n > 0 && (!values || !indices))) {
         return SPC_ERROR_ARGUMENT;
     }
@@ -142,7 +142,7 @@ spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, cons
     size_t size = spc_dtype_size(dtype);
     uint8_t indices[SPC_BLOCK];
     spc_quantizer quantizer;
-    if (!spc_codebook_usable(codebook) || size == 0 || (n > 0 && (!values || !packed))) {
+    if (!spc_codebook_usable(codebook, 1) || size == 0 || (n > 0 && (!values || !packed))) {
         return SPC_ERROR_ARGUMENT;
     }
     if (n == 0) {

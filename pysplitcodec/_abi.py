@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pysplitcodec.errors import MissingDependencyError, from_status
+from pysplitcodec.errors import MissingDependencyError, SplitCodecError, from_status
 
 try:
     from cffi import FFI
@@ -33,11 +33,8 @@ _HEADERS = (
     Path("/usr/local/include/splitcodec.h"),
     Path("/usr/include/splitcodec.h"),
 )
-_DTYPES: dict[int, np.dtype[Any]] = {
-    0: np.dtype(np.float32),
-    3: np.dtype(np.int8),
-    4: np.dtype(np.uint8),
-}
+_DTYPES = {0: "float32", 1: "float16", 2: "bfloat16", 3: "int8", 4: "uint8"}
+_UINT8 = 4
 _MAX_RANK = 8
 
 
@@ -96,28 +93,26 @@ def _work(size: int) -> Any:
     return _local.room
 
 
-def _is_plain(array: Any, dtype: np.dtype[Any]) -> bool:
+def _is_plain(array: Any, dtype: int) -> bool:
     return (
         isinstance(array, np.ndarray)
-        and array.dtype == dtype
+        and array.dtype.name == _DTYPES[dtype]
         and array.dtype.isnative
         and array.flags.c_contiguous
         and array.flags.aligned
     )
 
 
-def _pointer(array: np.ndarray[Any, Any], kind: str, n: int, name: str, write: bool = False) -> Any:
-    dtype = {"float *": np.float32, "uint8_t *": np.uint8, "int8_t *": np.int8}[kind]
-    if not _is_plain(array, np.dtype(dtype)) or array.size != n:
+def _values(array: np.ndarray[Any, Any], dtype: int, n: int, name: str, write: bool = False) -> Any:
+    if not _is_plain(array, dtype) or array.size != n:
         raise ValueError(f"{name}: wrong dtype, layout or number of elements")
     if write and not array.flags.writeable:
         raise ValueError(f"{name}: array is not writeable")
-    return _ffi.cast(kind, array.ctypes.data)
+    return _ffi.cast("void *", array.ctypes.data)
 
 
-def _values(array: np.ndarray[Any, Any], dtype: int, n: int, name: str, write: bool = False) -> Any:
-    kind = {0: "float *", 3: "int8_t *", 4: "uint8_t *"}[dtype]
-    return _pointer(array, kind, n, name, write)
+def _bytes(array: np.ndarray[Any, Any], n: int, name: str, write: bool = False) -> Any:
+    return _ffi.cast("uint8_t *", _values(array, _UINT8, n, name, write))
 
 
 def _shape(dims: Sequence[int]) -> Any:
@@ -139,16 +134,19 @@ def _elements(shape: Any) -> int:
 class Codebook:
     def __init__(self, centroids: np.ndarray[Any, Any]) -> None:
         self._centroids = np.array(centroids, dtype=np.float32)
-        bits = max(self._centroids.size - 1, 0).bit_length()
-        if self._centroids.size != 1 << bits:
+        groups = self._centroids.shape[0] if self._centroids.ndim == 2 else 1
+        levels = self._centroids.size // groups if groups else 0
+        bits = max(levels - 1, 0).bit_length()
+        if self._centroids.ndim not in (1, 2) or levels != 1 << bits:
             _check(_lib.SPC_ERROR_ARGUMENT)
-        self._thresholds = np.empty(max(self._centroids.size - 1, 1), dtype=np.int32)
+        self._thresholds = np.empty(max((levels - 1) * groups, 1), dtype=np.int32)
         self.struct = _ffi.new("spc_codebook *")
         _check(
-            _lib.spc_codebook_init(
+            _lib.spc_codebook_init_groups(
                 self.struct,
                 _ffi.cast("float *", self._centroids.ctypes.data),
                 bits,
+                groups,
                 _ffi.cast("int32_t *", self._thresholds.ctypes.data),
             )
         )
@@ -162,25 +160,27 @@ class Codebook:
     ) -> None:
         n = values.size
         source = _values(values, dtype, n, "values")
-        target = _pointer(indices, "uint8_t *", n, "indices", write=True)
+        target = _bytes(indices, n, "indices", write=True)
         _check(_lib.spc_quantize(self.struct, dtype, source, n, target))
 
     def dequantize(
         self, dtype: int, indices: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
     ) -> None:
         n = indices.size
-        source = _pointer(indices, "uint8_t *", n, "indices")
+        source = _bytes(indices, n, "indices")
         target = _values(values, dtype, n, "values", write=True)
         _check(_lib.spc_dequantize(self.struct, dtype, source, n, target))
 
 
 class Codec:
-    def __init__(self, codebook: Codebook, dtype: int, shape: Sequence[int]) -> None:
+    def __init__(self, codebook: Codebook, axis: int, dtype: int, shape: Sequence[int]) -> None:
         self._codebook = codebook  # owns what the struct points to
         self._shape = tuple(shape)
         self._codec = _ffi.new("spc_codec *")
-        _check(_lib.spc_codec_init(self._codec, codebook.struct, dtype, _shape(shape)))
-        self._dtype = _DTYPES[dtype]
+        _check(
+            _lib.spc_codec_init_channels(self._codec, codebook.struct, axis, dtype, _shape(shape))
+        )
+        self._dtype = dtype
 
     def id(self) -> int:
         return int(self._codec.id)
@@ -188,8 +188,18 @@ class Codec:
     def bound(self, kind: int) -> int:
         return int(_lib.spc_frame_bound(self._codec, kind))
 
-    def _fits(self, array: Any) -> bool:
-        return _is_plain(array, self._dtype) and array.shape == self._shape
+    def quantize(self, feature: np.ndarray[Any, Any], indices: np.ndarray[Any, Any]) -> None:
+        source = _values(feature, self._dtype, self._codec.n, "feature")
+        target = _bytes(indices, self._codec.n, "indices", write=True)
+        _check(_lib.spc_codec_quantize(self._codec, source, target))
+
+    def dequantize(self, indices: np.ndarray[Any, Any], feature: np.ndarray[Any, Any]) -> None:
+        source = _bytes(indices, self._codec.n, "indices")
+        target = _values(feature, self._dtype, self._codec.n, "feature", write=True)
+        _check(_lib.spc_codec_dequantize(self._codec, source, target))
+
+    def _fits(self, array: Any, batch: int = 0) -> bool:
+        return _is_plain(array, self._dtype) and array.shape[batch:] == self._shape
 
     def encode(self, coder: int, kind: int, feature: object) -> bytes | None:
         if not self._fits(feature):
@@ -226,6 +236,26 @@ class Codec:
         _check(_lib.spc_decode(self._codec, data, len(data), target, out.nbytes, _work(work), work))
         return True
 
+    def encode_batch(self, coder: int, kind: int, features: object) -> list[bytes] | None:
+        if not self._fits(features, 1):
+            return None
+        assert isinstance(features, np.ndarray)
+        frames = [self.encode(coder, kind, features[i, ...]) for i in range(len(features))]
+        return [frame for frame in frames if frame is not None]
+
+    def decode_batch(self, frames: list[Any], out: object) -> int:
+        if not self._fits(out, 1):
+            return -1
+        assert isinstance(out, np.ndarray)
+        if not out.flags.writeable or len(out) != len(frames):
+            return -1
+        for i, frame in enumerate(frames):
+            try:
+                self.decode(frame, out[i, ...])
+            except SplitCodecError:
+                return i
+        return len(frames)
+
 
 def version() -> str:
     return _text(_lib.spc_version())
@@ -237,15 +267,15 @@ def packed_size(n: int, bits: int) -> int:
 
 def pack(indices: np.ndarray[Any, Any], bits: int, packed: np.ndarray[Any, Any]) -> None:
     n = indices.size
-    source = _pointer(indices, "uint8_t *", n, "indices")
-    target = _pointer(packed, "uint8_t *", packed_size(n, bits), "packed", write=True)
+    source = _bytes(indices, n, "indices")
+    target = _bytes(packed, packed_size(n, bits), "packed", write=True)
     _check(_lib.spc_pack(source, n, bits, target))
 
 
 def unpack(packed: np.ndarray[Any, Any], bits: int, indices: np.ndarray[Any, Any]) -> None:
     n = indices.size
-    source = _pointer(packed, "uint8_t *", packed_size(n, bits), "packed")
-    target = _pointer(indices, "uint8_t *", n, "indices", write=True)
+    source = _bytes(packed, packed_size(n, bits), "packed")
+    target = _bytes(indices, n, "indices", write=True)
     _check(_lib.spc_unpack(source, n, bits, target))
 
 
@@ -253,7 +283,7 @@ def coder_encode(
     coder: int, shape: Sequence[int], bits: int, indices: np.ndarray[Any, Any]
 ) -> tuple[bytes, int]:
     dims = _shape(shape)
-    source = _pointer(indices, "uint8_t *", _elements(dims), "indices")
+    source = _bytes(indices, _elements(dims), "indices")
     payload = _ffi.new("uint8_t[]", _lib.spc_coder_bound(coder, dims, bits) or 1)
     length, used = _ffi.new("size_t *"), _ffi.new("spc_coder *")
     work = _lib.spc_coder_encode_work_size(coder, dims, bits)
@@ -269,7 +299,7 @@ def coder_decode(
     coder: int, shape: Sequence[int], bits: int, payload: Any, indices: np.ndarray[Any, Any]
 ) -> None:
     dims = _shape(shape)
-    target = _pointer(indices, "uint8_t *", _elements(dims), "indices", write=True)
+    target = _bytes(indices, _elements(dims), "indices", write=True)
     data = _ffi.from_buffer(payload)
     work = _lib.spc_coder_decode_work_size(coder, dims, bits)
     _check(_lib.spc_coder_decode(coder, dims, bits, data, len(data), target, _work(work), work))
@@ -293,7 +323,10 @@ def _parse(frame: Any) -> Any:
 
 def frame_parse(frame: Any) -> dict[str, Any]:
     info = _parse(frame)
-    names = ("kind", "coder", "codec_id", "payload_offset", "payload_len", "bits", "dtype")
+    names = (
+        *("kind", "coder", "codec_id", "payload_offset", "payload_len"),
+        *("bits", "dtype", "groups", "axis"),
+    )
     found: dict[str, Any] = {name: int(getattr(info, name)) for name in names}
     found["shape"] = tuple(info.shape.dims[0 : info.shape.rank])
     return found
@@ -308,14 +341,21 @@ def frame_length(frames: Any) -> int:
 
 def codec_from_frame(
     frame: Any, max_elements: int
-) -> tuple[np.ndarray[Any, Any], int, tuple[int, ...]]:
+) -> tuple[np.ndarray[Any, Any], int, int, tuple[int, ...]]:
+    info = _parse(frame)
     data = _ffi.from_buffer(frame)
     codec = _ffi.new("spc_codec *")
-    centroids, thresholds = _ffi.new("float[256]"), _ffi.new("int32_t[256]")
-    _check(_lib.spc_codec_from_frame(codec, data, len(data), max_elements, centroids, thresholds))
-    count = 1 << codec.codebook.bits
-    values = np.frombuffer(_ffi.buffer(centroids), dtype=np.float32, count=count).copy()
-    return values, int(codec.dtype), tuple(codec.shape.dims[0 : codec.shape.rank])
+    count = info.groups << info.bits
+    values = np.empty((info.groups, 1 << info.bits), dtype=np.float32)
+    thresholds = _ffi.new("int32_t[]", count + 1)
+    centroids = _ffi.cast("float *", values.ctypes.data)
+    _check(
+        _lib.spc_codec_from_frame(
+            codec, data, len(data), max_elements, centroids, thresholds, count
+        )
+    )
+    dims = tuple(codec.shape.dims[0 : codec.shape.rank])
+    return values, int(codec.axis), int(codec.dtype), dims
 
 
 def crc32c(data: Any, crc: int = 0) -> int:

@@ -15,7 +15,7 @@ from pysplitcodec.errors import (
     FeatureError,
     MissingDependencyError,
 )
-from pysplitcodec.native import DTYPES, core
+from pysplitcodec.native import DTYPES, core, numpy_dtype
 
 if TYPE_CHECKING:
     import os
@@ -126,7 +126,8 @@ class Codebook:
     def quantize(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the index of every element: uint8, same shape.
 
-        values: float32, int8 or uint8 in native byte order, of any shape.  Integers stand for
+        values: float32, float16, bfloat16 (as ml_dtypes has it), int8 or uint8 in native byte
+        order, of any shape.  Integers stand for
         themselves: a model's scale and zero point are the model's own business.  Raises
         FeatureError on another dtype.
         """
@@ -136,15 +137,19 @@ class Codebook:
         return indices
 
     def dequantize(
-        self, indices: NDArray[np.uint8], dtype: Literal["float32", "int8", "uint8"] = "float32"
+        self,
+        indices: NDArray[np.uint8],
+        dtype: Literal["float32", "float16", "bfloat16", "int8", "uint8"] = "float32",
     ) -> NDArray[Any]:
-        """Return the centroid of every index; for integer dtypes rounded (halves up) and clamped.
+        """Return the centroid of every index, as the nearest value of the dtype.
+
+        16-bit floats are rounded to the nearest finite one (ties to even), integers halves up.
 
         indices: uint8, below 2**bits, of any shape.  Raises FeatureError otherwise.
         """
         checked_name(dtype, DTYPES, "dtype")
         plain = as_plain(indices, ("uint8",), name="indices")
-        values = np.empty(plain.shape, dtype=dtype)
+        values = np.empty(plain.shape, dtype=numpy_dtype(dtype))
         try:
             self._native.dequantize(DTYPES[dtype], plain, values)
         except ArgumentError:

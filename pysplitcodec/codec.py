@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from pysplitcodec.errors import (
     FrameError,
     FrameLimitError,
 )
-from pysplitcodec.native import CODERS, DTYPES, core
+from pysplitcodec.native import CODERS, DTYPES, core, numpy_dtype
 
 if TYPE_CHECKING:
     import os
@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Codec", "coders", "decode", "encode"]
 
-Dtype = Literal["float32", "int8", "uint8"]
+Dtype = Literal["float32", "float16", "bfloat16", "int8", "uint8"]
 
 _COMPACT, _SELF_DESCRIBING = 0, 1
 _MAX_ELEMENTS = 0x1FFFFFFF
 _MAX_RANK = 8
+_MAX_GROUPS = 65536
+
+_Piece = TypeVar("_Piece")
+_Result = TypeVar("_Result")
 
 
 def coders() -> dict[str, bool]:
@@ -46,10 +50,14 @@ class Codec:
 
     codebook: the levels; coder: "pack" or "lzma" (frames that the coder would not shrink are stored
     packed); shape: of one feature, at most 8 dimensions, without the batch; dtype: "float32",
-    "int8" or "uint8", of features on both sides.  Immutable, and safe to use from many threads at
-    once; the GIL is released while coding.
+    "float16", "bfloat16" (as ml_dtypes has it), "int8" or "uint8", of features on both sides.
+    Immutable, and safe to use from many threads at once; the GIL is released while coding.
 
-    Two codecs with equal codebook, shape and dtype have the same `id` and read each other's
+    Channels may have codebooks of their own: give as many, all of one width, and the
+    `channel_axis` of the shape that counts the channels (0 for CHW, -1 for HWC).  Fewer codebooks
+    than channels are for groups of neighbouring channels, equally many each.
+
+    Two codecs with equal codebooks, shape and dtype have the same `id` and read each other's
     frames, whatever their coder.  Raises ArgumentError on a wrong argument, CoderUnavailableError
     if this build lacks the coder.
 
@@ -60,31 +68,72 @@ class Codec:
     >>> codec.decode(frame)
     array([[-1.,  0.,  2.],
            [ 1.,  1., -1.]], dtype=float32)
+    >>> by_row = Codec([Codebook([0, 1]), Codebook([0, 10])], shape=(2, 3), channel_axis=0)
+    >>> by_row.decode(by_row.encode(np.float32([[0, 1, 7], [0, 1, 7]])))
+    array([[ 0.,  1.,  1.],
+           [ 0.,  0., 10.]], dtype=float32)
     """
 
-    __slots__ = ("_coder", "_native", "codebook", "coder", "dtype", "id", "shape")
+    __slots__ = (
+        *("_coder", "_dtype", "_native"),
+        *("channel_axis", "codebook", "coder", "dtype", "id", "shape"),
+    )
 
     def __init__(
         self,
-        codebook: Codebook,
+        codebook: Codebook | Sequence[Codebook],
         coder: str = "lzma",
         *,
         shape: Sequence[int],
         dtype: Dtype = "float32",
+        channel_axis: int | None = None,
     ) -> None:
-        if not isinstance(codebook, Codebook):
-            raise ArgumentError(f"codebook is a {type(codebook).__name__}: expected a Codebook")
         self._coder = checked_name(coder, CODERS, "coder")
         if not core.coder_available(self._coder):
             have = ", ".join(name for name, present in coders().items() if present)
             raise CoderUnavailableError(f"coder {coder!r} is not in this build, which has {have}")
         dtype_number = checked_name(dtype, DTYPES, "dtype")
-        self.codebook = codebook
+        self._dtype = numpy_dtype(dtype)
         self.coder = coder
         self.shape = _checked_shape(shape)
         self.dtype: Dtype = dtype
-        self._native = core.Codec(codebook._native, dtype_number, self.shape)
+        self.codebook, self.channel_axis = _checked_codebooks(codebook, self.shape, channel_axis)
+        self._native = core.Codec(
+            _native_codebook(self.codebook), self.channel_axis or 0, dtype_number, self.shape
+        )
         self.id: int = self._native.id()
+
+    @property
+    def bits(self) -> int:
+        """Width of an index, 1 to 8."""
+        one = self.codebook if isinstance(self.codebook, Codebook) else self.codebook[0]
+        return one.bits
+
+    def quantize(self, feature: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the index of every element, by the codebook of its channel: uint8, same shape.
+
+        feature: as `encode` takes it.  Raises FeatureError.
+        """
+        indices = np.empty(self.shape, dtype=np.uint8)
+        self._native.quantize(self._fitting(feature, "feature"), indices)
+        return indices
+
+    def dequantize(self, indices: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return what `decode` makes of these indices: the codec's shape and dtype.
+
+        indices: uint8, of the codec's shape, below 2**bits.  Raises FeatureError otherwise.
+        """
+        plain = as_plain(indices, ("uint8",), name="indices")
+        if plain.shape != self.shape:
+            raise FeatureError(f"indices have shape {plain.shape}: expected {self.shape}")
+        feature = np.empty(self.shape, dtype=self._dtype)
+        try:
+            self._native.dequantize(plain, feature)
+        except ArgumentError:
+            raise FeatureError(
+                f"indices reach {int(plain.max())}: expected less than {1 << self.bits}"
+            ) from None
+        return feature
 
     def encode(self, feature: NDArray[Any], *, self_describing: bool = False) -> bytes:
         """Return one frame for one feature.
@@ -109,7 +158,7 @@ class Codec:
         FeatureError for a wrong `out`.
         """
         if out is None:
-            out = np.empty(self.shape, dtype=self.dtype)
+            out = np.empty(self.shape, dtype=self._dtype)
         try:
             if not self._native.decode(frame, out):
                 self._fitting(out, "out")
@@ -123,9 +172,16 @@ class Codec:
         return out
 
     def encode_batch(
-        self, features: NDArray[Any] | Iterable[NDArray[Any]], *, self_describing: bool = False
+        self,
+        features: NDArray[Any] | Iterable[NDArray[Any]],
+        *,
+        self_describing: bool = False,
+        threads: int = 1,
     ) -> list[bytes]:
-        """Return one frame per feature; features: array [batch, *shape], or features one by one."""
+        """Return one frame per feature; features: array [batch, *shape], or features one by one.
+
+        threads: more than 1 share the features out; worth it for batches that take milliseconds.
+        """
         if isinstance(features, np.ndarray) and (
             features.ndim == 0 or features.shape[1:] != self.shape
         ):
@@ -133,21 +189,44 @@ class Codec:
                 f"features have shape {features.shape}: expected (batch, "
                 f"{', '.join(map(str, self.shape))})"
             )
-        return [self.encode(feature, self_describing=self_describing) for feature in features]
+        kind = _SELF_DESCRIBING if self_describing else _COMPACT
 
-    def decode_batch(self, frames: Sequence[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the features of several frames as one array [batch, *shape]."""
+        def encode_piece(piece: Any) -> list[bytes]:
+            frames = self._native.encode_batch(self._coder, kind, piece)
+            if frames is None:
+                frames = [self.encode(one, self_describing=self_describing) for one in piece]
+            return frames
+
+        items = features if isinstance(features, (np.ndarray, list)) else list(features)
+        pieces = [items[piece] for piece in _pieces(len(items), threads)]
+        return [frame for frames in _each(encode_piece, pieces, threads) for frame in frames]
+
+    def decode_batch(
+        self, frames: Sequence[Any], out: NDArray[Any] | None = None, *, threads: int = 1
+    ) -> NDArray[Any]:
+        """Return the features of several frames as one array [batch, *shape].
+
+        threads: as for `encode_batch`.
+        """
         if out is None:
-            out = np.empty((len(frames), *self.shape), dtype=self.dtype)
+            out = np.empty((len(frames), *self.shape), dtype=self._dtype)
         elif not isinstance(out, np.ndarray):
             raise FeatureError(f"out is a {type(out).__name__}: expected a numpy array")
         elif out.shape != (len(frames), *self.shape):
             raise FeatureError(f"out has shape {out.shape}: expected {(len(frames), *self.shape)}")
-        for i, frame in enumerate(frames):
-            try:
-                self.decode(frame, out[i, ...])
-            except FrameError as error:
-                raise type(error)(f"frame {i} of {len(frames)}: {error}") from None
+        features, whole = out, list(frames)
+
+        def decode_piece(piece: slice) -> None:
+            part, frames = features[piece], whole[piece]
+            done = self._native.decode_batch(frames, part)
+            for i in range(max(done, 0), len(frames)):  # the reason, or features not contiguous
+                try:
+                    self.decode(frames[i], part[i, ...])
+                except FrameError as error:
+                    at = piece.start + i
+                    raise type(error)(f"frame {at} of {len(whole)}: {error}") from None
+
+        _each(decode_piece, _pieces(len(whole), threads), threads)
         return out
 
     def bound(self, *, self_describing: bool = False) -> int:
@@ -156,12 +235,15 @@ class Codec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
-        return {
+        description: dict[str, Any] = {
             "coder": self.coder,
             "shape": list(self.shape),
             "dtype": self.dtype,
-            "codebook": self.codebook.to_dict(),
         }
+        if isinstance(self.codebook, Codebook):
+            return {**description, "codebook": self.codebook.to_dict()}
+        books = [book.to_dict() for book in self.codebook]
+        return {**description, "codebook": books, "channel_axis": self.channel_axis}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Codec:
@@ -171,11 +253,14 @@ class Codec:
         missing = {"coder", "shape", "dtype", "codebook"} - set(description)
         if missing:
             raise ArgumentError(f"codec description lacks {', '.join(sorted(missing))}")
+        book = description["codebook"]
+        several = isinstance(book, list)
         return cls(
-            Codebook.from_dict(description["codebook"]),
+            [Codebook.from_dict(one) for one in book] if several else Codebook.from_dict(book),
             description["coder"],
             shape=description["shape"],
             dtype=description["dtype"],
+            channel_axis=description.get("channel_axis"),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -197,22 +282,32 @@ class Codec:
         return Codec.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
+        if isinstance(self.codebook, Codebook):
+            book, axis = repr(self.codebook), ""
+        else:
+            book = f"<{len(self.codebook)} codebooks of {self.bits} bits>"
+            axis = f", channel_axis={self.channel_axis}"
         return (
-            f"Codec({self.codebook!r}, coder={self.coder!r}, shape={self.shape}, "
-            f"dtype={self.dtype!r})"
+            f"Codec({book}, coder={self.coder!r}, shape={self.shape}, dtype={self.dtype!r}{axis})"
         )
 
 
-def encode(feature: NDArray[Any], codebook: Codebook, coder: str = "lzma") -> bytes:
+def encode(
+    feature: NDArray[Any],
+    codebook: Codebook | Sequence[Codebook],
+    coder: str = "lzma",
+    *,
+    channel_axis: int | None = None,
+) -> bytes:
     """Return a self-describing frame, which `decode` reads without anything else.
 
-    feature: float32, int8 or uint8 array of any shape of at most 8 dimensions.
+    feature: array of any shape of at most 8 dimensions and any dtype that a Codec takes; codebook
+    and channel_axis: as for Codec.
     """
     plain = as_plain(feature, name="feature")
     dtype: Any = plain.dtype.name
-    return Codec(codebook, coder, shape=plain.shape, dtype=dtype).encode(
-        plain, self_describing=True
-    )
+    codec = Codec(codebook, coder, shape=plain.shape, dtype=dtype, channel_axis=channel_axis)
+    return codec.encode(plain, self_describing=True)
 
 
 def decode(frame: Any, *, max_elements: int = 1 << 26) -> NDArray[Any]:
@@ -229,9 +324,11 @@ def decode(frame: Any, *, max_elements: int = 1 << 26) -> NDArray[Any]:
     assert info.shape is not None
     if (claimed := math.prod(info.shape)) > max_elements:
         raise FrameLimitError(f"frame has {claimed} elements: the limit is {max_elements}")
-    centroids, dtype, shape = core.codec_from_frame(frame, claimed)
+    centroids, axis, dtype, shape = core.codec_from_frame(frame, claimed)
     name: Any = next(name for name, number in DTYPES.items() if number == dtype)
-    return Codec(Codebook(centroids), "pack", shape=shape, dtype=name).decode(frame)
+    books = [Codebook(one) for one in centroids]
+    channel_axis = axis if len(books) > 1 else None
+    return Codec(books, "pack", shape=shape, dtype=name, channel_axis=channel_axis).decode(frame)
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -244,3 +341,64 @@ def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     if math.prod(max(dim, 1) for dim in dims) > _MAX_ELEMENTS:
         raise ArgumentError(f"shape is {shape!r}: expected at most {_MAX_ELEMENTS} elements")
     return tuple(int(dim) for dim in dims)
+
+
+def _checked_codebooks(
+    codebook: Codebook | Sequence[Codebook], shape: tuple[int, ...], channel_axis: int | None
+) -> tuple[Codebook | tuple[Codebook, ...], int | None]:
+    """The codebook, or several and the axis of theirs counted from the front."""
+    if isinstance(codebook, Codebook):
+        if channel_axis is not None:
+            raise ArgumentError(
+                f"channel_axis is {channel_axis!r}, but there is one codebook: expected None"
+            )
+        return codebook, None
+    if not isinstance(codebook, Sequence) or not all(isinstance(one, Codebook) for one in codebook):
+        raise ArgumentError(
+            f"codebook is a {type(codebook).__name__}: expected a Codebook, or a sequence of them"
+        )
+    books = tuple(codebook)
+    if not 1 <= len(books) <= _MAX_GROUPS:
+        raise ArgumentError(f"{len(books)} codebooks: expected 1 to {_MAX_GROUPS}")
+    widths = sorted({one.bits for one in books})
+    if len(widths) > 1:
+        raise ArgumentError(f"codebooks of {widths} bits: expected one width for all")
+    if len(books) == 1:
+        return books[0], None
+    if not isinstance(channel_axis, (int, np.integer)) or not (
+        -len(shape) <= channel_axis < len(shape)
+    ):
+        raise ArgumentError(
+            f"channel_axis is {channel_axis!r}: expected the axis of shape {shape} that the "
+            f"{len(books)} codebooks belong to"
+        )
+    axis = int(channel_axis) % len(shape)
+    if shape[axis] == 0 or shape[axis] % len(books):
+        raise ArgumentError(
+            f"{len(books)} codebooks for {shape[axis]} channels: expected one for each, or for "
+            "groups of equally many"
+        )
+    return books, axis
+
+
+def _native_codebook(codebook: Codebook | tuple[Codebook, ...]) -> Any:
+    if isinstance(codebook, Codebook):
+        return codebook._native
+    return core.Codebook(np.stack([one.centroids for one in codebook]))
+
+
+def _pieces(count: int, threads: int) -> list[slice]:
+    """A batch in pieces for the threads to take, some for each; one if there is one thread."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ArgumentError(f"threads is {threads!r}: expected an integer from 1 on")
+    size = count if threads == 1 else max(1, count // (4 * threads))
+    return [slice(at, min(at + size, count)) for at in range(0, count, max(size, 1))]
+
+
+def _each(call: Callable[[_Piece], _Result], pieces: list[_Piece], threads: int) -> list[_Result]:
+    if threads == 1 or len(pieces) < 2:
+        return [call(piece) for piece in pieces]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(call, pieces))

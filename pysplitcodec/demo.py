@@ -134,7 +134,7 @@ def run(
     with tail_server(tail_bytes, codecs) as url, TailClient(url) as tail:
         for codec in codecs:
             if progress:
-                progress(f"{codec.codebook.bits} bits, {codec.coder}")
+                progress(f"{codec.bits} bits, {codec.coder}")
             edge = EdgeClient(head, codec, tail)
             edge.run(digits.images[0])  # opens the connection
             replies = [edge.run(image) for image in digits.images]
@@ -170,7 +170,7 @@ def _row(
     roundtrips_ms = np.array([reply.tail.roundtrip_s for reply in replies]) * 1e3
     served_ms = np.array([reply.tail.decode_s + reply.tail.tail_s for reply in replies]) * 1e3
     return Row(
-        bits=codec.codebook.bits,
+        bits=codec.bits,
         coder=codec.coder,
         payload_bytes_mean=round(payload, 2),
         frame_bytes_mean=round(float(np.mean([reply.frame_len for reply in replies])), 2),

@@ -20,8 +20,9 @@ _HEADER = 8
 class FrameInfo:
     """What a frame says of itself.
 
-    A compact frame names its codec by `codec_id` alone: `bits`, `dtype` and `shape` are None.
-    Lengths are in bytes.
+    A compact frame names its codec by `codec_id` alone: `bits` and what follows are None.
+    `codebooks` is how many there are, and `channel_axis` the dimension that they belong to: None
+    where there is one.  Lengths are in bytes.
     """
 
     self_describing: bool
@@ -32,6 +33,8 @@ class FrameInfo:
     bits: int | None
     dtype: str | None
     shape: tuple[int, ...] | None
+    codebooks: int | None
+    channel_axis: int | None
 
 
 def inspect(frame: Any) -> FrameInfo:
@@ -51,6 +54,8 @@ def inspect(frame: Any) -> FrameInfo:
         bits=found["bits"] if full else None,
         dtype=_DTYPE_NAMES[found["dtype"]] if full else None,
         shape=found["shape"] if full else None,
+        codebooks=found["groups"] if full else None,
+        channel_axis=found["axis"] if found["groups"] > 1 else None,
     )
 
 

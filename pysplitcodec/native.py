@@ -8,7 +8,9 @@ library `libsplitcodec` through cffi.  Both have the same names.  `SPLITCODEC_BI
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pysplitcodec.errors import MissingDependencyError
 
@@ -30,10 +32,10 @@ else:
                 raise
             from pysplitcodec import _abi as core
 
-__all__ = ["CODERS", "DTYPES", "binding", "core", "cpu_feature_names"]
+__all__ = ["CODERS", "DTYPES", "binding", "core", "cpu_feature_names", "numpy_dtype"]
 
 # The numbers of csrc/include/splitcodec.h.
-DTYPES = {"float32": 0, "int8": 3, "uint8": 4}
+DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "int8": 3, "uint8": 4}
 CODERS: dict[str, int] = {}
 while (_name := core.coder_name(len(CODERS))) is not None:
     CODERS[_name] = len(CODERS)
@@ -49,3 +51,20 @@ def cpu_feature_names() -> list[str]:
     """Names of the CPU features in use, as `SPLITCODEC_CPU` takes them."""
     present = core.cpu_features()
     return [name for name, bit in _CPU_FEATURES.items() if present & bit]
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Return the numpy dtype of a name in DTYPES; bfloat16 is ml_dtypes'.
+
+    Raises MissingDependencyError for bfloat16 without it.
+    """
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise MissingDependencyError(
+            "bfloat16 arrays need ml_dtypes: pip install 'pysplitcodec[bfloat16]'"
+        ) from None
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return found

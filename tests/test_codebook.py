@@ -470,7 +470,7 @@ def test_native_order_said_explicitly() -> None:
         None,
         "text",
         np.zeros(3),
-        np.zeros(3, dtype=np.float16),
+        np.zeros(3, dtype=np.int16),
         np.zeros(3, dtype=np.int16),
         np.zeros(3, dtype=bool),
         np.zeros(3, dtype=object),

@@ -43,6 +43,8 @@ def test_inspect_self_describing() -> None:
         bits=2,
         dtype="int8",
         shape=(8, 16),
+        codebooks=1,
+        channel_axis=None,
     )
     with pytest.raises(dataclasses.FrozenInstanceError):
         info.bits = 3  # type: ignore[misc]
@@ -61,6 +63,8 @@ def test_inspect_compact() -> None:
         bits=None,
         dtype=None,
         shape=None,
+        codebooks=None,
+        channel_axis=None,
     )
 
 

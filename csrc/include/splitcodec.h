@@ -16,8 +16,8 @@
  *  - Decoders treat every byte as hostile: they never read past `_len`, never write past `_cap`,
  *    and do work bounded by the element count that the caller agreed to.
  *  - Suffixes: `_len` bytes used, `_cap` bytes available, `n` elements.
- *  - Pointers to features, float or int32_t must be naturally aligned; byte pointers need no alignment.
- *    Input and output buffers must not overlap.
+ *  - Pointers to features, float or int32_t must be naturally aligned; byte pointers need no
+ * alignment. Input and output buffers must not overlap.
  *
  * Not promised: the contents of an output buffer after an error; ABI stability before 1.0.
  */
@@ -45,6 +45,8 @@ extern "C" {
 #define SPC_MAX_ELEMENTS 0x1fffffffu
 #define SPC_MAX_RANK 8
 #define SPC_MAX_CENTROIDS 256
+/* Most codebooks of one codec. */
+#define SPC_MAX_GROUPS 65536
 
 typedef enum spc_status {
     SPC_OK = 0,
@@ -91,9 +93,14 @@ SPC_API const char *spc_status_text(spc_status status);
  * 2^bits centroids, strictly ascending, and the 2^bits - 1 thresholds between them as ordered
  * integer keys.  The arrays belong to the caller and must outlive the codebook, so that firmware
  * can keep both in flash and initialise the struct as a constant.
+ *
+ * With groups > 1 these are several codebooks, one for each group of a feature's channels:
+ * centroid i of group g is centroids[g << bits | i], threshold i of it thresholds[i * groups + g].
+ * Only codecs take those.
  */
 typedef struct spc_codebook {
     uint32_t bits;
+    uint32_t groups;
     const float *centroids;
     const int32_t *thresholds;
 } spc_codebook;
@@ -107,6 +114,10 @@ typedef struct spc_codebook {
  */
 SPC_API spc_status spc_codebook_init(spc_codebook *codebook, const float *centroids, uint32_t bits,
                                      int32_t *thresholds);
+
+/* The same for `groups` codebooks, 1..SPC_MAX_GROUPS, and as many times the room. */
+SPC_API spc_status spc_codebook_init_groups(spc_codebook *codebook, const float *centroids,
+                                            uint32_t bits, uint32_t groups, int32_t *thresholds);
 
 /*
  * Order-preserving integer key of a float: a < b as numbers implies key(a) < key(b), and
@@ -200,16 +211,34 @@ typedef struct spc_codec {
     spc_codebook codebook;
     spc_dtype dtype;
     spc_shape shape;
+    uint32_t axis; /* of the channels; 0 where there is one codebook */
     size_t n;
     uint32_t id;
 } spc_codec;
 
-/* Copies the struct `codebook`, not the arrays it points to. */
+/* Copies the struct `codebook`, not the arrays it points to.  For one codebook. */
 SPC_API spc_status spc_codec_init(spc_codec *codec, const spc_codebook *codebook, spc_dtype dtype,
                                   const spc_shape *shape);
 
+/*
+ * The same for one codebook per group of channels.  Dimension `axis` of the shape counts the
+ * channels; neighbours form the groups, dims[axis] / groups channels each, and what is left over
+ * is SPC_ERROR_ARGUMENT.
+ */
+SPC_API spc_status spc_codec_init_channels(spc_codec *codec, const spc_codebook *codebook,
+                                           uint32_t axis, spc_dtype dtype, const spc_shape *shape);
+
 /* Bytes of one feature. */
 SPC_API size_t spc_feature_size(const spc_codec *codec);
+
+/*
+ * spc_quantize and spc_dequantize of one whole feature, each element by the codebook of its
+ * channel: codec->n elements, codec->n indices.
+ */
+SPC_API spc_status spc_codec_quantize(const spc_codec *codec, const void *feature,
+                                      uint8_t *indices);
+SPC_API spc_status spc_codec_dequantize(const spc_codec *codec, const uint8_t *indices,
+                                        void *feature);
 
 /* Largest frame that spc_encode makes. */
 SPC_API size_t spc_frame_bound(const spc_codec *codec, spc_frame_kind kind);
@@ -241,6 +270,8 @@ typedef struct spc_frame_info {
     uint32_t bits;
     spc_dtype dtype;
     spc_shape shape;
+    uint32_t groups;
+    uint32_t axis;
     size_t n;
 } spc_frame_info;
 
@@ -255,12 +286,14 @@ SPC_API spc_status spc_frame_parse(const uint8_t *frame, size_t frame_len, spc_f
 SPC_API spc_status spc_frame_length(const uint8_t *bytes, size_t bytes_len, size_t *frame_len);
 
 /*
- * The codec of a self-describing frame.  `centroids` (256 of them) and `thresholds` (255) get its
- * codebook and must outlive `codec`.  SPC_ERROR_LIMIT above `max_elements`: check it against what
- * you are ready to allocate.  SPC_ERROR_ARGUMENT for a compact frame.
+ * The codec of a self-describing frame.  `centroids` and `thresholds`, each of `cap` elements, get
+ * its codebooks and must outlive `codec`; info.groups << info.bits of spc_frame_parse suffice, and
+ * those are no more than a quarter of the frame's bytes.  SPC_ERROR_LIMIT above `max_elements`:
+ * check it against what you are ready to allocate.  SPC_ERROR_ARGUMENT for a compact frame.
  */
 SPC_API spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t frame_len,
-                                        size_t max_elements, float *centroids, int32_t *thresholds);
+                                        size_t max_elements, float *centroids, int32_t *thresholds,
+                                        size_t cap);
 
 /* ------------------------------------------------------------------ check and machine */
 

@@ -89,8 +89,16 @@ template <typename Fill> py::bytes make_bytes(size_t cap, Fill fill) {
     return py::reinterpret_steal<py::bytes>(object);
 }
 
+// No numpy type of its own: packages such as ml_dtypes register one.
+bool is_bfloat16(const py::dtype &dtype) {
+    return dtype.itemsize() == 2 && py::str(dtype.attr("name")).equal(py::str("bfloat16"));
+}
+
 int typenum_of(spc_dtype dtype) {
+    constexpr int half = 23; // NPY_HALF
     switch (dtype) {
+    case SPC_FLOAT16:
+        return half;
     case SPC_INT8:
         return py::dtype::of<int8_t>().num();
     case SPC_UINT8:
@@ -106,7 +114,7 @@ bool is_plain(const py::array &array, spc_dtype dtype) {
     const py::dtype found = array.dtype();
     const char order = found.byteorder();
     const auto address = reinterpret_cast<uintptr_t>(array.data());
-    return found.num() == typenum_of(dtype) &&
+    return (dtype == SPC_BFLOAT16 ? is_bfloat16(found) : found.num() == typenum_of(dtype)) &&
            (order == '=' || order == '|' || order == native_order) &&
            (array.flags() & py::array::c_style) != 0 &&
            address % static_cast<uintptr_t>(found.itemsize()) == 0;
@@ -140,25 +148,31 @@ spc_coder coder_of(int number) {
     return static_cast<spc_coder>(number);
 }
 
+// One codebook, or one per group of channels: centroids [levels] or [groups, levels].
 class Codebook {
   public:
     explicit Codebook(const py::array_t<float, py::array::c_style> &centroids)
         : centroids_(centroids.data(), centroids.data() + centroids.size()),
           thresholds_(centroids_.size()) {
+        const bool grouped = centroids.ndim() == 2;
+        const auto groups = grouped ? static_cast<size_t>(centroids.shape(0)) : 1;
+        const auto levels = groups == 0 ? 0 : centroids_.size() / groups;
         uint32_t bits = 0;
-        while (bits < 8 && (size_t{1} << bits) < centroids_.size()) {
+        while (bits < 8 && (size_t{1} << bits) < levels) {
             bits++;
         }
-        if (centroids_.size() != size_t{1} << bits) {
+        if (centroids.ndim() < 1 || centroids.ndim() > 2 || levels != size_t{1} << bits ||
+            groups > SPC_MAX_GROUPS) {
             raise(SPC_ERROR_ARGUMENT);
         }
-        check(spc_codebook_init(&book, centroids_.data(), bits, thresholds_.data()));
+        check(spc_codebook_init_groups(&book, centroids_.data(), bits,
+                                       static_cast<uint32_t>(groups), thresholds_.data()));
     }
     Codebook(const Codebook &) = delete;
     Codebook &operator=(const Codebook &) = delete;
 
     py::array_t<int32_t> thresholds() const {
-        return py::array_t<int32_t>(static_cast<py::ssize_t>(thresholds_.size()) - 1,
+        return py::array_t<int32_t>(static_cast<py::ssize_t>(thresholds_.size() - book.groups),
                                     thresholds_.data());
     }
 
@@ -199,10 +213,11 @@ class Codebook {
 
 class Codec {
   public:
-    Codec(std::shared_ptr<Codebook> codebook, int dtype, const std::vector<uint32_t> &dims)
+    Codec(std::shared_ptr<Codebook> codebook, uint32_t axis, int dtype,
+          const std::vector<uint32_t> &dims)
         : codebook_(std::move(codebook)), dims_(dims.begin(), dims.end()) {
         const spc_shape shape = shape_of(dims);
-        check(spc_codec_init(&codec_, &codebook_->book, dtype_of(dtype), &shape));
+        check(spc_codec_init_channels(&codec_, &codebook_->book, axis, dtype_of(dtype), &shape));
     }
     Codec(const Codec &) = delete;
     Codec &operator=(const Codec &) = delete;
@@ -213,6 +228,32 @@ class Codec {
 
     size_t bound(int kind) const {
         return spc_frame_bound(&codec_, static_cast<spc_frame_kind>(kind));
+    }
+
+    void quantize(const py::array &feature, py::array &indices) const {
+        require_plain(feature, codec_.dtype, codec_.n, "feature");
+        require_plain(indices, SPC_UINT8, codec_.n, "indices");
+        const void *from = feature.data();
+        auto *to = static_cast<uint8_t *>(indices.mutable_data());
+        spc_status status;
+        {
+            py::gil_scoped_release release;
+            status = spc_codec_quantize(&codec_, from, to);
+        }
+        check(status);
+    }
+
+    void dequantize(const py::array &indices, py::array &feature) const {
+        require_plain(indices, SPC_UINT8, codec_.n, "indices");
+        require_plain(feature, codec_.dtype, codec_.n, "feature");
+        const auto *from = static_cast<const uint8_t *>(indices.data());
+        void *to = feature.mutable_data();
+        spc_status status;
+        {
+            py::gil_scoped_release release;
+            status = spc_codec_dequantize(&codec_, from, to);
+        }
+        check(status);
     }
 
     // None unless `feature` is exactly what the codec takes; the caller then finds out why.
@@ -241,28 +282,103 @@ class Codec {
         spc_status status;
         {
             py::gil_scoped_release release;
-            spc_frame_info info;
-            status = spc_frame_parse(bytes.data(), bytes.size(), &info);
-            if (status == SPC_OK) {
-                const size_t work = spc_decode_work_size(&codec_, info.coder);
-                status =
-                    spc_decode(&codec_, bytes.data(), bytes.size(), to, cap, work_of(work), work);
-            }
+            status = decode_one(bytes, to, cap);
         }
         check(status);
         return true;
     }
 
+    // One frame for each features[i]; None unless `features` is [batch, *shape] and plain.
+    py::object encode_batch(int coder, int kind, const py::object &features) const {
+        if (!fits(features, 1)) {
+            return py::none();
+        }
+        const auto array = py::reinterpret_borrow<py::array>(features);
+        const auto batch = static_cast<size_t>(array.shape(0));
+        const auto *from = static_cast<const uint8_t *>(array.data());
+        const size_t cap = bound(kind), size = spc_feature_size(&codec_);
+        std::vector<PyObject *> frames(batch);
+        std::vector<size_t> lengths(batch);
+        py::list result(batch);
+        for (size_t i = 0; i < batch; i++) {
+            frames[i] = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(cap));
+            if (!frames[i]) {
+                throw py::error_already_set();
+            }
+            result[i] = py::reinterpret_steal<py::object>(frames[i]);
+        }
+        spc_status status = SPC_OK;
+        {
+            py::gil_scoped_release release;
+            const size_t work = spc_encode_work_size(&codec_, coder_of(coder));
+            for (size_t i = 0; i < batch && status == SPC_OK; i++) {
+                status = spc_encode(&codec_, coder_of(coder), static_cast<spc_frame_kind>(kind),
+                                    from + i * size,
+                                    reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(frames[i])), cap,
+                                    &lengths[i], work_of(work), work);
+            }
+        }
+        check(status);
+        for (size_t i = 0; i < batch; i++) {
+            PyObject *frame = frames[i];
+            Py_INCREF(frame); // two owners would keep it from being cut
+            result[i] = py::none();
+            if (_PyBytes_Resize(&frame, static_cast<Py_ssize_t>(lengths[i])) != 0) {
+                throw py::error_already_set();
+            }
+            result[i] = py::reinterpret_steal<py::object>(frame);
+        }
+        return std::move(result);
+    }
+
+    // Frame i into out[i].  The number of the first that cannot be decoded, or of frames if all
+    // can; -1 unless `out` is [frames, *shape], plain and writeable.
+    py::ssize_t decode_batch(const py::list &frames, const py::object &out) const {
+        if (!fits(out, 1) || !py::reinterpret_borrow<py::array>(out).writeable()) {
+            return -1;
+        }
+        auto array = py::reinterpret_borrow<py::array>(out);
+        const size_t batch = frames.size(), size = spc_feature_size(&codec_);
+        if (static_cast<size_t>(array.shape(0)) != batch) {
+            return -1;
+        }
+        auto *to = static_cast<uint8_t *>(array.mutable_data());
+        std::vector<std::unique_ptr<Bytes>> buffers;
+        for (const auto &frame : frames) {
+            buffers.push_back(std::make_unique<Bytes>(py::reinterpret_borrow<py::object>(frame)));
+        }
+        size_t done = 0;
+        {
+            py::gil_scoped_release release;
+            while (done < batch && decode_one(*buffers[done], to + done * size, size) == SPC_OK) {
+                done++;
+            }
+        }
+        return static_cast<py::ssize_t>(done);
+    }
+
   private:
-    bool fits(const py::object &object) const {
+    // `object` has `batch` dimensions, of any length, before those of the codec.
+    bool fits(const py::object &object, size_t batch = 0) const {
         if (!py::isinstance<py::array>(object)) {
             return false;
         }
         const auto array = py::reinterpret_borrow<py::array>(object);
-        if (static_cast<size_t>(array.ndim()) != dims_.size() || !is_plain(array, codec_.dtype)) {
+        if (static_cast<size_t>(array.ndim()) != dims_.size() + batch ||
+            !is_plain(array, codec_.dtype)) {
             return false;
         }
-        return std::equal(dims_.begin(), dims_.end(), array.shape());
+        return std::equal(dims_.begin(), dims_.end(), array.shape() + batch);
+    }
+
+    spc_status decode_one(const Bytes &frame, void *to, size_t cap) const {
+        spc_frame_info info;
+        const spc_status status = spc_frame_parse(frame.data(), frame.size(), &info);
+        if (status != SPC_OK) {
+            return status;
+        }
+        const size_t work = spc_decode_work_size(&codec_, info.coder);
+        return spc_decode(&codec_, frame.data(), frame.size(), to, cap, work_of(work), work);
     }
 
     std::shared_ptr<Codebook> codebook_;
@@ -334,6 +450,8 @@ py::dict frame_parse(const py::object &frame) {
     found["bits"] = info.bits;
     found["dtype"] = static_cast<int>(info.dtype);
     found["shape"] = py::tuple(py::cast(dims_of(info.shape)));
+    found["groups"] = info.groups;
+    found["axis"] = info.axis;
     return found;
 }
 
@@ -346,13 +464,18 @@ size_t frame_length(const py::object &frames) {
 
 py::tuple codec_from_frame(const py::object &frame, size_t max_elements) {
     const Bytes bytes(frame);
-    float centroids[SPC_MAX_CENTROIDS];
-    int32_t thresholds[SPC_MAX_CENTROIDS];
+    spc_frame_info info;
+    check(spc_frame_parse(bytes.data(), bytes.size(), &info));
+    const auto levels = py::ssize_t{1} << info.bits;
+    const auto groups = static_cast<py::ssize_t>(info.groups);
+    py::array_t<float> centroids({groups, levels});
+    std::vector<int32_t> thresholds(static_cast<size_t>(centroids.size()) + 1);
     spc_codec codec;
-    check(spc_codec_from_frame(&codec, bytes.data(), bytes.size(), max_elements, centroids,
-                               thresholds));
-    return py::make_tuple(py::array_t<float>(py::ssize_t{1} << codec.codebook.bits, centroids),
-                          static_cast<int>(codec.dtype), py::tuple(py::cast(dims_of(codec.shape))));
+    check(spc_codec_from_frame(&codec, bytes.data(), bytes.size(), max_elements,
+                               centroids.mutable_data(), thresholds.data(),
+                               static_cast<size_t>(centroids.size())));
+    return py::make_tuple(centroids, static_cast<int>(codec.axis), static_cast<int>(codec.dtype),
+                          py::tuple(py::cast(dims_of(codec.shape))));
 }
 
 uint32_t crc32c(const py::object &data, uint32_t crc) {
@@ -379,12 +502,17 @@ PYBIND11_MODULE(_core, module) {
              py::arg("values"));
 
     py::class_<Codec>(module, "Codec")
-        .def(py::init<std::shared_ptr<Codebook>, int, const std::vector<uint32_t> &>(),
-             py::arg("codebook"), py::arg("dtype"), py::arg("shape"))
+        .def(py::init<std::shared_ptr<Codebook>, uint32_t, int, const std::vector<uint32_t> &>(),
+             py::arg("codebook"), py::arg("axis"), py::arg("dtype"), py::arg("shape"))
         .def("id", &Codec::id)
+        .def("quantize", &Codec::quantize, py::arg("feature"), py::arg("indices"))
+        .def("dequantize", &Codec::dequantize, py::arg("indices"), py::arg("feature"))
         .def("bound", &Codec::bound, py::arg("kind"))
         .def("encode", &Codec::encode, py::arg("coder"), py::arg("kind"), py::arg("feature"))
-        .def("decode", &Codec::decode, py::arg("frame"), py::arg("out"));
+        .def("decode", &Codec::decode, py::arg("frame"), py::arg("out"))
+        .def("encode_batch", &Codec::encode_batch, py::arg("coder"), py::arg("kind"),
+             py::arg("features"))
+        .def("decode_batch", &Codec::decode_batch, py::arg("frames"), py::arg("out"));
 
     module.def("version", &spc_version);
     module.def("pack", &pack, py::arg("indices"), py::arg("bits"), py::arg("packed"));

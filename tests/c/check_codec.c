@@ -24,7 +24,7 @@ typedef struct setup {
     spc_codec codec;
     spc_codebook codebook;
     float centroids[SPC_MAX_CENTROIDS];
-    int32_t thresholds[SPC_MAX_CENTROIDS - 1];
+    int32_t thresholds[SPC_MAX_CENTROIDS];
 } setup;
 
 static const spc_shape shapes[] = {
@@ -133,7 +133,7 @@ static void check_info(const setup *s, spc_coder coder, spc_frame_kind kind, con
         CHECK_STATUS(spc_frame_length(frame, 8, &told), SPC_OK);
         CHECK(told == len);
         CHECK_STATUS(spc_codec_from_frame(&other.codec, frame, len, s->codec.n, other.centroids,
-                                          other.thresholds),
+                                          other.thresholds, SPC_MAX_CENTROIDS),
                      SPC_OK);
         CHECK(other.codec.id == s->codec.id && other.codec.n == s->codec.n);
         CHECK_BYTES(other.centroids, s->centroids, sizeof(float) << s->codebook.bits);
@@ -141,7 +141,7 @@ static void check_info(const setup *s, spc_coder coder, spc_frame_kind kind, con
                     sizeof(int32_t) * ((1u << s->codebook.bits) - 1));
         if (s->codec.n > 0) {
             CHECK_STATUS(spc_codec_from_frame(&other.codec, frame, len, s->codec.n - 1,
-                                              other.centroids, other.thresholds),
+                                              other.centroids, other.thresholds, SPC_MAX_CENTROIDS),
                          SPC_ERROR_LIMIT);
         }
     }
@@ -626,18 +626,22 @@ static void arguments(void) {
     CHECK_STATUS(spc_frame_parse(frame, len, NULL), SPC_ERROR_ARGUMENT);
     CHECK_STATUS(spc_frame_length(NULL, len, &n), SPC_ERROR_ARGUMENT);
     CHECK_STATUS(spc_frame_length(frame, len, NULL), SPC_ERROR_ARGUMENT);
-    CHECK_STATUS(spc_codec_from_frame(&codec, frame, len, 32, s.centroids, s.thresholds),
-                 SPC_ERROR_ARGUMENT);
+    CHECK_STATUS(
+        spc_codec_from_frame(&codec, frame, len, 32, s.centroids, s.thresholds, SPC_MAX_CENTROIDS),
+        SPC_ERROR_ARGUMENT);
     CHECK_STATUS(spc_encode(&s.codec, SPC_CODER_PACK, SPC_FRAME_SELF_DESCRIBING, feature, frame,
                             sizeof frame, &len, NULL, 0),
                  SPC_OK);
-    CHECK_STATUS(spc_codec_from_frame(NULL, frame, len, 32, s.centroids, s.thresholds),
-                 SPC_ERROR_ARGUMENT);
-    CHECK_STATUS(spc_codec_from_frame(&codec, NULL, len, 32, s.centroids, s.thresholds),
-                 SPC_ERROR_ARGUMENT);
-    CHECK_STATUS(spc_codec_from_frame(&codec, frame, len, 32, NULL, s.thresholds),
-                 SPC_ERROR_ARGUMENT);
-    CHECK_STATUS(spc_codec_from_frame(&codec, frame, len, 32, s.centroids, NULL),
+    CHECK_STATUS(
+        spc_codec_from_frame(NULL, frame, len, 32, s.centroids, s.thresholds, SPC_MAX_CENTROIDS),
+        SPC_ERROR_ARGUMENT);
+    CHECK_STATUS(
+        spc_codec_from_frame(&codec, NULL, len, 32, s.centroids, s.thresholds, SPC_MAX_CENTROIDS),
+        SPC_ERROR_ARGUMENT);
+    CHECK_STATUS(
+        spc_codec_from_frame(&codec, frame, len, 32, NULL, s.thresholds, SPC_MAX_CENTROIDS),
+        SPC_ERROR_ARGUMENT);
+    CHECK_STATUS(spc_codec_from_frame(&codec, frame, len, 32, s.centroids, NULL, SPC_MAX_CENTROIDS),
                  SPC_ERROR_ARGUMENT);
     for (size_t at = 0; at < 8; at++) {
         CHECK_STATUS(spc_frame_length(frame, at, &n), SPC_ERROR_TRUNCATED);
@@ -715,7 +719,8 @@ static void damaged(void) {
                         size_t told = 0;
                         CHECK(status == SPC_ERROR_TRUNCATED);
                         CHECK_STATUS(spc_codec_from_frame(&other.codec, frame, cut, 1u << 20,
-                                                          other.centroids, other.thresholds),
+                                                          other.centroids, other.thresholds,
+                                                          SPC_MAX_CENTROIDS),
                                      SPC_ERROR_TRUNCATED);
                         CHECK_STATUS(spc_frame_length(frame, cut, &told),
                                      cut < 8 ? SPC_ERROR_TRUNCATED : SPC_OK);
@@ -909,7 +914,7 @@ static void garbage_headers(void) {
             CHECK(info.payload_offset + info.payload_len + CHECKSUM == len);
             CHECK(info.bits >= 1 && info.bits <= 8 && info.n <= SPC_MAX_ELEMENTS);
             status = spc_codec_from_frame(&other.codec, frame, len, 4096, other.centroids,
-                                          other.thresholds);
+                                          other.thresholds, SPC_MAX_CENTROIDS);
             CHECK(status == SPC_OK || status == SPC_ERROR_CORRUPT || status == SPC_ERROR_LIMIT);
             if (status == SPC_OK) {
                 uint8_t *back = check_rear(r.feature, spc_feature_size(&other.codec), 0);

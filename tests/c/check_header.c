@@ -36,7 +36,7 @@ static void status_texts(void) {
 /* A codebook can be a constant in flash. */
 static const float levels[2] = {-1.0f, 1.0f};
 static const int32_t between[1] = {0};
-static const spc_codebook in_flash = {1, levels, between};
+static const spc_codebook in_flash = {1, 1, levels, between};
 
 static void constant_codebook(void) {
     const float values[4] = {-0.0f, 0.0f, -3.0f, 0.25f};

@@ -134,7 +134,7 @@ static void every_integer(void) {
         spc_dtype dtype = k / 8 % 2 ? SPC_UINT8 : SPC_INT8;
         int32_t thresholds[SPC_MAX_CENTROIDS - 1];
         float none[SPC_MAX_CENTROIDS] = {0};
-        spc_codebook codebook = {1 + k % 8, none, thresholds};
+        spc_codebook codebook = {1 + k % 8, 1, none, thresholds};
         check_cpus cpus = {0};
         check_at.bits = codebook.bits;
         check_seed(k);

@@ -271,10 +271,11 @@ static void bad_line(char **word) {
                 (int)decode_with(&codec, at, frame.len), with);
     }
     if (without >= 0) {
-        float centroids[SPC_MAX_CENTROIDS];
-        int32_t thresholds[SPC_MAX_CENTROIDS - 1];
+        enum { cap = 4 * SPC_MAX_CENTROIDS };
+        float centroids[cap];
+        int32_t thresholds[cap];
         spc_status status =
-            spc_codec_from_frame(&codec, at, frame.len, max_elements, centroids, thresholds);
+            spc_codec_from_frame(&codec, at, frame.len, max_elements, centroids, thresholds, cap);
         if (status == SPC_OK) {
             status = decode_with(&codec, at, frame.len);
         }
