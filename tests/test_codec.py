@@ -25,9 +25,10 @@ from hypothesis.extra import numpy as hnp
 
 import pysplitcodec as sc
 from pysplitcodec import Codebook, Codec, errors
+from pysplitcodec.native import numpy_dtype
 
 BOOK = Codebook([-1, 0, 1, 2])
-DTYPES: Any = ("float32", "int8", "uint8")
+DTYPES: Any = ("float32", "float16", "bfloat16", "int8", "uint8")
 
 
 def codec_for(shape: Any = (4, 5), dtype: Any = "float32", coder: str = "lzma") -> Codec:
@@ -36,13 +37,14 @@ def codec_for(shape: Any = (4, 5), dtype: Any = "float32", coder: str = "lzma") 
 
 def feature_for(codec: Codec, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    if codec.dtype == "float32":
-        return np.array(rng.normal(size=codec.shape), dtype=np.float32)
+    if "float" in codec.dtype:
+        return np.asarray(rng.normal(size=codec.shape)).astype(numpy_dtype(codec.dtype))
     info = np.iinfo(codec.dtype)
     return np.array(rng.integers(info.min, info.max + 1, codec.shape), dtype=codec.dtype)
 
 
 def expected(codec: Codec, feature: np.ndarray) -> np.ndarray:
+    assert isinstance(codec.codebook, Codebook)
     return codec.codebook.dequantize(codec.codebook.quantize(feature), codec.dtype)
 
 
