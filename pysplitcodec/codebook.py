@@ -106,6 +106,59 @@ class Codebook:
             return cls(distinct[_quantile_positions(weights, count)])
         return cls(_kmeans_centroids(distinct, weights, count))
 
+    @classmethod
+    def fit_channels(
+        cls,
+        feature: ArrayLike,
+        bits: int,
+        channel_axis: int,
+        *,
+        groups: int | None = None,
+        method: FitMethod = "kmeans",
+    ) -> list[Codebook]:
+        """Fit a codebook to the values of each channel, for `Codec(..., channel_axis=...)`.
+
+        feature, bits, method: as for `fit`; channel_axis: the axis of `feature` that counts the
+        channels, after the one for the batch if there is one.  groups: fit this many codebooks,
+        each to equally many neighbouring channels, instead of one per channel.
+
+        A channel may have fewer distinct values than there are centroids, as one that a ReLU keeps
+        at 0: its values are centroids then, and the rest are those of the whole feature's codebook
+        that are furthest from them.  Raises as `fit` does, and ArgumentError.
+
+        >>> Codebook.fit_channels(np.float32([[0, 1, 1], [5, 7, 5]]), bits=1, channel_axis=0)
+        [Codebook([0, 1]), Codebook([5, 7])]
+        """
+        values = np.asarray(feature)
+        if not isinstance(channel_axis, (int, np.integer)) or not (
+            -values.ndim <= channel_axis < values.ndim
+        ):
+            raise ArgumentError(
+                f"channel_axis is {channel_axis!r}: expected an axis of shape {values.shape}"
+            )
+        values = np.moveaxis(values, channel_axis, 0)
+        channels = values.shape[0]
+        count = channels if groups is None else groups
+        if not isinstance(count, (int, np.integer)) or count < 1 or channels % count:
+            raise ArgumentError(
+                f"groups is {groups!r}: expected a number that divides the {channels} channels"
+            )
+        books, whole = [], None
+        for part in values.reshape(count, channels // count, *values.shape[1:]):
+            try:
+                books.append(cls.fit(part, bits, method))
+            except CodebookError:
+                whole = whole or cls.fit(values, bits, method)
+                books.append(whole._moved_to(np.unique(_finite_values(part))))
+        return books
+
+    def _moved_to(self, values: NDArray[np.float32]) -> Codebook:
+        """`values`, and of the centroids those furthest from them, to the same number."""
+        others = np.setdiff1d(self._centroids, values)
+        distance = np.abs(others[:, None] - values).min(axis=1)
+        furthest = np.argsort(-distance, kind="stable")[: self._centroids.size - values.size]
+        return Codebook(np.sort(np.concatenate([values, others[furthest]])))
+
     @property
     def bits(self) -> int:
         """Width of an index, 1 to 8."""

@@ -187,6 +187,58 @@ def test_wrong_indices(indices: Any, message: str) -> None:
         codec.dequantize(indices)
 
 
+# ------------------------------------------------------------------ fitting
+
+
+@pytest.mark.parametrize("method", ["kmeans", "minmax", "quantile"])
+def test_fit_channels(method: Any) -> None:
+    features = np.random.default_rng(0).normal(size=(10, 4, 6, 6)).astype(np.float32)
+    features *= np.float32([1, 10, 100, 0.1])[:, None, None]
+    books = Codebook.fit_channels(features, 2, 1, method=method)
+    assert books == [Codebook.fit(features[:, c], 2, method) for c in range(4)]
+    assert Codebook.fit_channels(np.moveaxis(features, 1, -1), 2, -1, method=method) == books
+    pairs = Codebook.fit_channels(features, 2, 1, groups=2, method=method)
+    assert pairs == [Codebook.fit(features[:, c : c + 2], 2, method) for c in (0, 2)]
+    codec = Codec(books, shape=features.shape[1:], channel_axis=0)
+    one = Codec(Codebook.fit(features, 2, method), shape=features.shape[1:])
+    error, of_one = (
+        np.mean((c.decode(c.encode(features[0])) - features[0]) ** 2) for c in (codec, one)
+    )
+    assert error < of_one
+
+
+def test_fit_channels_that_hardly_vary() -> None:
+    feature = np.zeros((4, 100), np.float32)
+    feature[1] = np.linspace(-1, 3, 100)
+    feature[2, 7] = 9
+    feature[3] = -0.0
+    books = Codebook.fit_channels(feature, 2, 0)
+    whole = Codebook.fit(feature, 2)
+    assert books[1] == Codebook.fit(feature[1], 2)
+    for c in (0, 2, 3):
+        assert set(np.unique(feature[c])) <= set(books[c].centroids)
+        assert set(books[c].centroids) <= set(whole.centroids) | {0, 9}
+        assert np.array_equal(books[c].dequantize(books[c].quantize(feature[c])), feature[c])
+    with pytest.raises(errors.CodebookError, match="distinct"):
+        Codebook.fit_channels(np.zeros((4, 10), np.float32), 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("axis", "groups", "message"),
+    [
+        (2, None, "channel_axis is 2"),
+        (-3, None, "channel_axis is -3"),
+        (None, None, "channel_axis is None"),
+        (0, 3, "groups is 3"),
+        (0, 0, "groups is 0"),
+        (0, 1.0, "groups is 1.0"),
+    ],
+)
+def test_wrong_fit_channels(axis: Any, groups: Any, message: str) -> None:
+    with pytest.raises(errors.ArgumentError, match=message):
+        Codebook.fit_channels(np.zeros((4, 5), np.float32), 2, axis, groups=groups)
+
+
 # ------------------------------------------------------------------ 16-bit floats
 
 

@@ -63,6 +63,34 @@ def test_batch_with_codebook(feature: Path, tmp_path: Path) -> None:
     assert set(np.unique(np.load(restored))) == {0.0, 1.0}
 
 
+@pytest.mark.parametrize("axis", [0, -3])
+def test_codebooks_of_channels(axis: int, feature: Path, tmp_path: Path) -> None:
+    values = np.load(feature) * np.float32([1, 10, 100, 0])[:, None, None]
+    np.save(feature, values)
+    frames, restored = tmp_path / "f.spc", tmp_path / "r.npy"
+    args = ("encode", feature, "-o", frames, "--batch", "--threads", 2, "--channel-axis", axis)
+    assert json.loads(run(*args, "--json").stdout)["frames"] == 3
+    held = json.loads(run("inspect", frames, "--json").stdout)["rows"]
+    assert [(row["codebooks"], row["channel_axis"]) for row in held] == [(4, 0)] * 3
+    run("decode", frames, "-o", restored)
+    books = sc.Codebook.fit_channels(values, 2, 1)
+    codec = sc.Codec(books, shape=values.shape[1:], channel_axis=0)
+    expected = np.stack([codec.dequantize(codec.quantize(value)) for value in values])
+    np.testing.assert_array_equal(np.load(restored), expected)
+    wrong = run(*args, "--codebook", frames, expect=3)
+    assert "--channel-axis" in wrong.stderr
+
+
+def test_bfloat16_frames_become_float32_files(tmp_path: Path) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 arrays need ml_dtypes")
+    values = np.float32([0.1, 1.0, -2.5]).astype(ml_dtypes.bfloat16)
+    (tmp_path / "f.spc").write_bytes(sc.encode(values, sc.Codebook([-2.7, 0, 0.3, 1.1])))
+    run("decode", tmp_path / "f.spc", "-o", tmp_path / "r.npy")
+    restored = np.load(tmp_path / "r.npy")
+    assert restored.dtype == np.float32
+    assert restored.tolist() == np.float32([0, 1.1015625, -2.703125]).tolist()
+
+
 def test_stdout_holds_json_alone(feature: Path, tmp_path: Path) -> None:
     done = run("encode", feature, "-o", tmp_path / "f.spc", "--json")
     json.loads(done.stdout)

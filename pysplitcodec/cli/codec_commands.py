@@ -11,7 +11,7 @@ import pysplitcodec as sc
 from pysplitcodec.cli.arrays import load_array
 from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
 from pysplitcodec.codebook import as_plain
-from pysplitcodec.errors import FeatureError, FrameError
+from pysplitcodec.errors import ArgumentError, FeatureError, FrameError
 
 __all__ = ["decode", "encode", "inspect"]
 
@@ -31,21 +31,31 @@ def encode(
     batch: Annotated[
         bool, typer.Option("--batch", help="One frame for each entry along the first axis.")
     ] = False,
+    channel_axis: Annotated[
+        Optional[int],
+        typer.Option(help="Fit one codebook to each channel along this axis (of one entry)."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that share a batch.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Encode a .npy or .npz feature (float32, int8 or uint8) into self-describing frames."""
+    """Encode a .npy or .npz feature (float32, float16, int8 or uint8) into self-describing frames.
+
+    One codebook per channel follows a feature more closely, and makes each frame longer.
+    """
     array = as_plain(load_array(feature), name=str(feature))
     if batch and array.ndim == 0:
         raise FeatureError(f"{feature} holds a single number: it has no first axis for --batch")
-    book = sc.Codebook.load(codebook) if codebook else sc.Codebook.fit(array, bits)
-    entries = list(array) if batch else [array]
-    frames = [sc.encode(np.asarray(entry, dtype=array.dtype), book, coder) for entry in entries]
+    if codebook and channel_axis is not None:
+        raise ArgumentError("--channel-axis fits codebooks: it does not go with --codebook")
+    entries = array if batch else array[None]
+    codec = _codec_for(entries, bits, coder, codebook, channel_axis)
+    frames = codec.encode_batch(entries, self_describing=True, threads=threads)
     output.write_bytes(b"".join(frames))
     written = sum(map(len, frames))
     report = {
         "frames": len(frames),
         "coder": coder,
-        "bits": book.bits,
+        "bits": codec.bits,
         "bytes_in": array.nbytes,
         "bytes_out": written,
         "ratio": array.nbytes / written if written else 0.0,
@@ -55,8 +65,28 @@ def encode(
     else:
         messages.print(
             f"{output}: {len(frames)} frame(s), {array.nbytes} -> {written} bytes "
-            f"({report['ratio']:.1f}x), {book.bits} bits, {coder}"
+            f"({report['ratio']:.1f}x), {codec.bits} bits, {coder}"
         )
+
+
+def _codec_for(
+    entries: Any, bits: int, coder: str, codebook: Optional[Path], channel_axis: Optional[int]
+) -> sc.Codec:
+    books: Any
+    if codebook:
+        books = sc.Codebook.load(codebook)
+    elif channel_axis is None:
+        books = sc.Codebook.fit(entries, bits)
+    else:
+        axis = channel_axis if channel_axis < 0 else channel_axis + 1
+        books = sc.Codebook.fit_channels(entries, bits, axis)
+    return sc.Codec(
+        books,
+        coder,
+        shape=entries.shape[1:],
+        dtype=entries.dtype.name,
+        channel_axis=channel_axis,
+    )
 
 
 @reports_errors
@@ -82,6 +112,8 @@ def decode(
     if any(f.shape != first.shape or f.dtype != first.dtype for f in features):
         raise FrameError(f"{frames} holds features of different shapes or dtypes")
     result = first if len(features) == 1 else np.stack(features)
+    if result.dtype.name == "bfloat16":  # which a .npy file cannot name; float32 holds it exactly
+        result = result.astype(np.float32)
     with output.open("wb") as target:
         np.save(target, result)
     report = {"frames": len(features), "shape": list(result.shape), "dtype": result.dtype.name}
