@@ -47,82 +47,112 @@ static const int32_t *thresholds_of(const spc_codebook *codebook, uint32_t group
     return room;
 }
 
-/* The float32 that stands for an element of any dtype: exact. */
-static uint32_t widened(spc_dtype dtype, const uint8_t *at) {
-    uint16_t half;
-    uint32_t bits;
+/* A block of one cache line's worth and more, for loops that compilers turn into vectors. */
+#define WIDE_BLOCK 256
+
+/* Two ways to the same bits: one for where there is an FPU, and one for where there is none.  The
+ * former is exact in every rounding and flushing mode: no operand or result is a denormal. */
+static float float_of_float16(uint16_t half) {
+#if SPC_HOSTED
+    /* masks, since compilers do not turn branches into vectors */
+    uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13;
+    uint32_t is_special = 0u - (uint32_t)(magnitude >= 0x7c00u << 13);
+    uint32_t is_small = 0u - (uint32_t)(magnitude < 0x400u << 13);
+    uint32_t normal = magnitude + (112u << 23) + (is_special & 112u << 23);
+    uint32_t small = spc_bits_of_float(spc_float_of_bits(magnitude + (113u << 23)) - 0x1p-14f);
+    uint32_t bits = (small & is_small) | (normal & ~is_small);
+    return spc_float_of_bits(bits | (uint32_t)(half & 0x8000u) << 16);
+#else
+    return spc_float_of_bits(spc_widen_float16(half));
+#endif
+}
+
+static float float_of_int(int value) {
+#if SPC_HOSTED
+    return (float)value;
+#else
+    return spc_float_of_bits(spc_bits_of_key(spc_key_of_int(value)));
+#endif
+}
+
+/* The float32 values that elements of any dtype stand for: exact. */
+static void widen(spc_dtype dtype, const void *from, size_t n, float *restrict values) {
+    const uint16_t *halves = from;
+    const uint8_t *bytes = from;
     switch (dtype) {
     case SPC_FLOAT32:
-        memcpy(&bits, at, sizeof bits);
-        return bits;
+        memcpy(values, from, n * sizeof *values);
+        break;
     case SPC_FLOAT16:
-        memcpy(&half, at, sizeof half);
-        return spc_widen_float16(half);
+        for (size_t i = 0; i < n; i++) {
+            values[i] = float_of_float16(halves[i]);
+        }
+        break;
     case SPC_BFLOAT16:
-        memcpy(&half, at, sizeof half);
-        return spc_widen_bfloat16(half);
+        for (size_t i = 0; i < n; i++) {
+            values[i] = spc_float_of_bits(spc_widen_bfloat16(halves[i]));
+        }
+        break;
     case SPC_INT8:
-        return spc_bits_of_key(spc_key_of_int((int8_t)*at));
+        for (size_t i = 0; i < n; i++) {
+            values[i] = float_of_int((int8_t)bytes[i]);
+        }
+        break;
     case SPC_UINT8:
+        for (size_t i = 0; i < n; i++) {
+            values[i] = float_of_int(bytes[i]);
+        }
         break;
     }
-    return spc_bits_of_key(spc_key_of_int(*at));
 }
 
 /* Runs of one element. */
-static void quantize_interleaved(const spc_codec *codec, const void *feature, size_t first,
+static void quantize_interleaved(const spc_codec *codec, const float *values, size_t first,
                                  size_t n, uint8_t *indices) {
     const spc_codebook *codebook = &codec->codebook;
-    const spc_kernels *kernels = spc_kernels_get();
-    const uint8_t *at = element(feature, codec, first);
-    size_t channel = first % codebook->groups;
-    if (codec->dtype == SPC_FLOAT32) {
-        kernels->quantize_channels_f32(codebook->thresholds, codebook->bits, codebook->groups,
-                                       channel, (const float *)(const void *)at, n, indices);
-        return;
-    }
-    while (n > 0) {
-        uint32_t raw[64];
-        float values[64];
-        size_t count = n < 64 ? n : 64, size = spc_dtype_size(codec->dtype);
-        for (size_t i = 0; i < count; i++) {
-            raw[i] = widened(codec->dtype, at + i * size);
-        }
-        memcpy(values, raw, sizeof values);
-        kernels->quantize_channels_f32(codebook->thresholds, codebook->bits, codebook->groups,
-                                       channel, values, count, indices);
-        at += count * size;
-        indices += count;
-        channel = (channel + count) % codebook->groups;
-        n -= count;
-    }
+    spc_kernels_get()->quantize_channels_f32(codebook->thresholds, codebook->bits, codebook->groups,
+                                             first % codebook->groups, values, n, indices);
 }
 
-static void quantize_short_runs(const spc_codec *codec, layout runs, const void *feature,
+static void quantize_short_runs(const spc_codec *codec, layout runs, const float *values,
                                 size_t first, size_t n, uint8_t *indices) {
     const spc_codebook *codebook = &codec->codebook;
+    size_t group = first / runs.run % runs.groups, left = runs.run - first % runs.run;
     for (size_t i = 0; i < n; i++) {
-        size_t group = (first + i) / runs.run % runs.groups;
-        uint32_t bits = widened(codec->dtype, element(feature, codec, first + i)), index = 0;
-        int32_t key = spc_key_of_bits(bits);
+        int32_t key = spc_key(values[i]);
+        uint32_t index = 0;
         for (uint32_t step = 1u << (codebook->bits - 1); step != 0; step >>= 1) {
             size_t at = (size_t)(index + step - 1) * runs.groups + group;
             index += codebook->thresholds[at] < key ? step : 0;
         }
         indices[i] = (uint8_t)index;
+        if (--left == 0) {
+            left = runs.run;
+            group = group + 1 == runs.groups ? 0 : group + 1;
+        }
     }
 }
 
 /* Elements first .. first + n - 1. */
 static void quantize_part(const spc_codec *codec, layout runs, const void *feature, size_t first,
                           size_t n, uint8_t *indices) {
-    if (runs.run == 1) {
-        quantize_interleaved(codec, feature, first, n, indices);
-        return;
-    }
-    if (runs.run < LONG_RUN) {
-        quantize_short_runs(codec, runs, feature, first, n, indices);
-        return;
+    while (n > 0 && runs.run < LONG_RUN) {
+        float wide[WIDE_BLOCK];
+        const float *values = (const float *)(const void *)element(feature, codec, first);
+        size_t count = n;
+        if (codec->dtype != SPC_FLOAT32) {
+            count = n < WIDE_BLOCK ? n : WIDE_BLOCK;
+            widen(codec->dtype, values, count, wide);
+            values = wide;
+        }
+        if (runs.run == 1) {
+            quantize_interleaved(codec, values, first, count, indices);
+        } else {
+            quantize_short_runs(codec, runs, values, first, count, indices);
+        }
+        first += count;
+        indices += count;
+        n -= count;
     }
     while (n > 0) {
         int32_t room[SPC_MAX_CENTROIDS];
@@ -189,24 +219,80 @@ void spc_channels_quantize_pack(const spc_codec *codec, const void *feature, uin
 
 /* ------------------------------------------------------------------ and back */
 
+/* Values of all codebooks side by side, in the dtype; without room for them, from the centroids one
+ * by one. */
+#define TABLE_ENTRIES (SPC_BLOCK / 2)
+
+typedef struct tables {
+    const float *floats;
+    uint16_t halves[TABLE_ENTRIES];
+    uint8_t bytes[TABLE_ENTRIES];
+    int filled;
+} tables;
+
+/* For n elements. */
+static void fill_tables(const spc_codec *codec, size_t n, tables *t) {
+    size_t entries = (size_t)codec->codebook.groups << codec->codebook.bits;
+    t->floats = codec->codebook.centroids;
+    t->filled = codec->dtype == SPC_FLOAT32 || (entries <= TABLE_ENTRIES && entries <= n);
+    for (size_t i = 0; codec->dtype != SPC_FLOAT32 && t->filled && i < entries; i++) {
+        if (spc_dtype_size(codec->dtype) == 2) {
+            spc_narrow_to(codec->dtype, t->floats[i], (uint8_t *)&t->halves[i]);
+        } else {
+            spc_narrow_to(codec->dtype, t->floats[i], &t->bytes[i]);
+        }
+    }
+}
+
+/* `count` neighbours; each one's table begins `step` entries after the one before's. */
+static uint32_t look_up_along(const spc_codec *codec, const tables *t, size_t start, size_t step,
+                              const uint8_t *restrict indices, size_t count, uint8_t *out) {
+    const uint32_t mask = (1u << codec->codebook.bits) - 1;
+    uint32_t seen = 0;
+    if (codec->dtype == SPC_FLOAT32) {
+        float *restrict values = (float *)(void *)out;
+        for (size_t i = 0; i < count; i++) {
+            seen |= indices[i];
+            values[i] = t->floats[start + i * step + (indices[i] & mask)];
+        }
+    } else if (!t->filled) {
+        size_t size = spc_dtype_size(codec->dtype);
+        for (size_t i = 0; i < count; i++) {
+            seen |= indices[i];
+            spc_narrow_to(codec->dtype, t->floats[start + i * step + (indices[i] & mask)],
+                          out + i * size);
+        }
+    } else if (spc_dtype_size(codec->dtype) == 2) {
+        uint16_t *restrict values = (uint16_t *)(void *)out;
+        for (size_t i = 0; i < count; i++) {
+            seen |= indices[i];
+            values[i] = t->halves[start + i * step + (indices[i] & mask)];
+        }
+    } else {
+        for (size_t i = 0; i < count; i++) {
+            seen |= indices[i];
+            out[i] = t->bytes[start + i * step + (indices[i] & mask)];
+        }
+    }
+    return seen;
+}
+
+/* Runs of one go on to the end of the last group, others to their own end. */
 static uint32_t dequantize_short_runs(const spc_codec *codec, layout runs, size_t first,
                                       const uint8_t *indices, size_t n, uint8_t *out) {
-    const uint32_t bits = codec->codebook.bits, mask = (1u << bits) - 1;
-    const size_t size = spc_dtype_size(codec->dtype);
-    size_t group = first / runs.run % runs.groups, left = runs.run - first % runs.run;
+    const uint32_t bits = codec->codebook.bits;
     uint32_t seen = 0;
-    for (size_t i = 0; i < n; i++) {
-        float centroid = codec->codebook.centroids[group << bits | (indices[i] & mask)];
-        seen |= indices[i];
-        if (codec->dtype == SPC_FLOAT32) {
-            memcpy(out + 4 * i, &centroid, 4);
-        } else {
-            spc_narrow_to(codec->dtype, centroid, out + size * i);
-        }
-        if (--left == 0) {
-            left = runs.run;
-            group = group + 1 == runs.groups ? 0 : group + 1;
-        }
+    tables t;
+    fill_tables(codec, n, &t);
+    while (n > 0) {
+        size_t group = first / runs.run % runs.groups;
+        size_t left = runs.run == 1 ? runs.groups - group : runs.run - first % runs.run;
+        size_t count = n < left ? n : left, step = runs.run == 1 ? (size_t)1 << bits : 0;
+        seen |= look_up_along(codec, &t, group << bits, step, indices, count, out);
+        first += count;
+        indices += count;
+        out += count * spc_dtype_size(codec->dtype);
+        n -= count;
     }
     return seen;
 }

@@ -22,6 +22,12 @@ static inline uint32_t spc_bits_of_float(float x) {
     return bits;
 }
 
+static inline float spc_float_of_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 static inline int32_t spc_key(float x) {
     return spc_key_of_bits(spc_bits_of_float(x));
 }
