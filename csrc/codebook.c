@@ -5,56 +5,54 @@ int32_t spc_float_key(float x) {
     return spc_key(x);
 }
 
-/* The same value whatever the thread's floating-point mode does with denormals. */
-static double double_of_float(float x) {
-    uint32_t bits = spc_bits_of_float(x), exponent = bits >> 23 & 0xffu;
-    uint64_t wide = (uint64_t)(bits >> 31) << 63;
-    double out;
-    if (exponent == 0) {
-        out = (double)(int32_t)(bits & 0x7fffffu) * 0x1p-149;
-        return bits >> 31 ? -out : out;
+/* A finite float is mantissa * 2^(exponent - 150). */
+static int64_t split(float x, int32_t *exponent) {
+    uint32_t bits = spc_bits_of_float(x), field = bits >> 23 & 0xffu, mantissa = bits & 0x7fffffu;
+    *exponent = field ? (int32_t)field : 1;
+    mantissa |= field ? 0x800000u : 0;
+    return bits >> 31 ? -(int64_t)mantissa : (int64_t)mantissa;
+}
+
+/* floor(x / 2^shift), shift < 0 being a multiplication. */
+static int64_t floor_shift(int64_t x, int32_t shift) {
+    if (shift < 0) {
+        return x * ((int64_t)1 << -shift);
     }
-    wide |= (uint64_t)(exponent + 1023 - 127) << 52 | (uint64_t)(bits & 0x7fffffu) << 29;
-    memcpy(&out, &wide, sizeof out);
-    return out;
+    if (shift > 62) {
+        return x < 0 ? -1 : 0;
+    }
+    return x < 0 ? ~(~x >> shift) : x >> shift;
 }
 
 /*
  * Key of the largest float not above the exact value (low + high) / 2.
  *
- * The sum of two floats need not fit a double, so its rounding error is
- * recovered (Knuth's two-sum) and decides the one case in which the rounded sum
- * would hide it: when the sum lands on a float exactly.  Rounding down, not to
- * nearest, is what makes "threshold < x" the exact test for "x is beyond the
- * midpoint".  The result is cut out of the double's bits, since a conversion to
- * float flushes denormals in a thread that has switched that on; no double here
- * is denormal.
+ * Rounding down, not to nearest, is what makes "threshold < x" the exact test for "x is beyond the
+ * midpoint"; and what is rounded down twice, to finer and then to coarser units, is rounded down.
+ * So the lesser exponent's mantissa may lose what lies below 2^-38 of the greater one's unit: there
+ * the sum keeps all its 24 bits above that.  Integers only: no FPU, nor its modes, matter.
  */
 static int32_t threshold_between(float low, float high) {
-    double a = double_of_float(low), b = double_of_float(high);
-    double sum = a + b;
-    double b_rounded = sum - a;
-    double a_rounded = sum - b_rounded;
-    double error = (a - a_rounded) + (b - b_rounded);
-    double middle = sum * 0.5;
-    uint64_t bits, mantissa;
-    int32_t exponent, magnitude, shift;
-    int cut;
-    memcpy(&bits, &middle, sizeof bits);
-    exponent = (int32_t)(bits >> 52 & 0x7ffu) - 1023 + 127;
-    mantissa = (bits & 0xfffffffffffffu) | (uint64_t)1 << 52;
-    if (sum == 0.0) {
-        mantissa = 0;
-        exponent = 1;
+    enum { most = 38 };
+    int32_t exponent_a, exponent_b, unit, length = 0, shift;
+    int64_t a = split(low, &exponent_a), b = split(high, &exponent_b), sum, mantissa;
+    int32_t greater = exponent_a > exponent_b ? exponent_a : exponent_b;
+    unit = exponent_a < exponent_b ? exponent_a : exponent_b;
+    unit = unit < greater - most ? greater - most : unit;
+    sum = floor_shift(a, unit - exponent_a) + floor_shift(b, unit - exponent_b);
+    if (sum == 0) {
+        return 0;
     }
-    shift = exponent < 1 ? 30 - exponent : 29;
-    magnitude = (int32_t)(mantissa >> shift); /* with the implicit bit, unless denormal */
-    magnitude += exponent < 1 ? 0 : (exponent - 1) << 23;
-    cut = (mantissa & (((uint64_t)1 << shift) - 1)) != 0;
-    if (sum < 0.0) {
-        return -magnitude - 1 - (cut || error < 0.0);
+    while ((sum < 0 ? -sum : sum) >> length != 0) {
+        length++;
     }
-    return magnitude - (!cut && error < 0.0);
+    unit--; /* half of the sum */
+    shift = length - 24 > 1 - unit ? length - 24 : 1 - unit;
+    mantissa = floor_shift(sum, shift);
+    if (sum < 0) {
+        return (int32_t)(mantissa - (int64_t)(unit + shift - 1) * 0x800000) - 1;
+    }
+    return (int32_t)(mantissa + (int64_t)(unit + shift - 1) * 0x800000);
 }
 
 /* Threshold i goes to thresholds[i * stride]. */

@@ -40,19 +40,12 @@ uint32_t spc_look_up_u8_reference(const uint8_t *table, uint32_t bits, const uin
     return seen;
 }
 
-/* floor(centroid + 1/2) clamped to [low, high]: exact in double wherever it is not clamped. */
+/* floor(centroid + 1/2) clamped to [low, high]: halves go up, so that those below 0 are cut. */
 static uint8_t round_to_integer(float centroid, int low, int high) {
-    double shifted = (double)centroid + 0.5;
-    int value;
-    if (shifted < (double)low) {
-        value = low;
-    } else if (shifted >= (double)high) {
-        value = high;
-    } else {
-        value = (int)shifted;
-        value -= (double)value > shifted; /* the cast rounds towards zero */
-    }
-    return (uint8_t)value;
+    uint32_t bits = spc_bits_of_float(centroid), rest;
+    int value = (int)spc_whole_part(bits & 0x7fffffffu, &rest);
+    value = bits >> 31 ? -(value + (rest > 2)) : value + (rest > 1);
+    return (uint8_t)(value < low ? low : value > high ? high : value);
 }
 
 void spc_narrow_to(spc_dtype dtype, float centroid, uint8_t *element) {

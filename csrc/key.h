@@ -47,6 +47,25 @@ static inline int32_t spc_key_of_int(int value) {
     return spc_key_of_bits(value < 0 ? bits | 0x80000000u : bits);
 }
 
+/* Whole part of a finite binary32's magnitude, 512 where it is more, and where the rest lies: 0
+ * nothing, 1 below, 2 at, 3 above one half. */
+static inline uint32_t spc_whole_part(uint32_t magnitude, uint32_t *rest) {
+    uint32_t exponent = magnitude >> 23, mantissa = (magnitude & 0x7fffffu) | 0x800000u;
+    uint32_t shift = 150 - exponent, half, cut;
+    if (exponent >= 127 + 9) {
+        *rest = 0;
+        return 512;
+    }
+    if (exponent < 126) { /* less than one half */
+        *rest = magnitude != 0;
+        return 0;
+    }
+    half = 1u << (shift - 1);
+    cut = mantissa & ((1u << shift) - 1);
+    *rest = cut == 0 ? 0 : cut < half ? 1 : cut == half ? 2 : 3;
+    return mantissa >> shift;
+}
+
 /* Number of thresholds below `key`, in `bits` steps and without branches.  Also right where
  * thresholds coincide.  This is the definition every kernel must match. */
 static inline uint32_t spc_index_of_key(const int32_t *thresholds, uint32_t bits, int32_t key) {

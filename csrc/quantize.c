@@ -45,19 +45,10 @@ void spc_quantize_channels_f32_reference(const int32_t *thresholds, uint32_t bit
 
 /* ------------------------------------------------------------------ ready for a dtype */
 
-/* The largest integer not above the float of this key, clamped to -512..511. */
+/* The largest integer not above the float of this key, clamped to -512..512. */
 static int floor_of_key(int32_t key) {
-    uint32_t magnitude = key < 0 ? ~(uint32_t)key : (uint32_t)key, exponent = magnitude >> 23;
-    uint32_t whole = 0, cut = magnitude != 0;
-    if (exponent >= 127 + 9) {
-        return key < 0 ? -512 : 511;
-    }
-    if (exponent >= 127) {
-        uint32_t shift = 150 - exponent, mantissa = (magnitude & 0x7fffffu) | 0x800000u;
-        whole = mantissa >> shift;
-        cut = (mantissa & ((1u << shift) - 1)) != 0;
-    }
-    return key < 0 ? -(int)(whole + cut) : (int)whole;
+    uint32_t rest, whole = spc_whole_part(key < 0 ? ~(uint32_t)key : (uint32_t)key, &rest);
+    return key < 0 ? -(int)(whole + (rest != 0)) : (int)whole;
 }
 
 /* An integer is above a threshold if it is above the integer not above that. */
