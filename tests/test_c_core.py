@@ -432,6 +432,47 @@ def test_freestanding_core_needs_less(tmp_path: Path) -> None:
     assert core_wants(tmp_path) <= allowed
 
 
+HOST_ONLY = {"coder_lzma.c", "fit.c"}  # liblzma; doubles
+# what a microcontroller's C library has, and nothing else is asked of it
+STRING_H = """
+#include <stddef.h>
+void *memcpy(void *, const void *, size_t);
+void *memmove(void *, const void *, size_t);
+void *memset(void *, int, size_t);
+int memcmp(const void *, const void *, size_t);
+"""
+# divisions and shifts of whole numbers that Cortex-M0 has no instructions for
+CORTEX_M0 = {f"__aeabi_{name}" for name in ("uidiv", "uidivmod", "lmul", "llsl", "llsr", "lasr")}
+CORTEX_M0 |= {"__clzsi2"}
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(
+    ("target", "also"),
+    [
+        ("--target=thumbv6m-none-eabi", CORTEX_M0),
+        ("--target=thumbv7em-none-eabi -mfloat-abi=soft", set()),
+        ("--target=thumbv8.1m.main-none-eabi -march=armv8.1-m.main+mve", set()),
+        ("--target=riscv32-unknown-elf -march=rv32imc -mabi=ilp32", {"__ashldi3", "__lshrdi3"}),
+    ],
+)
+def test_microcontrollers_need_no_floating_point(
+    target: str, also: set[str], tmp_path: Path
+) -> None:
+    """None of the soft-float calls that a core without FPU would spend its time in."""
+    need("clang-19", "nm")
+    (tmp_path / "string.h").write_text(STRING_H)
+    for source in sorted((ROOT / "csrc").glob("*.c")):
+        if source.name not in HOST_ONLY:
+            options = ("-ffreestanding", "-Os", "-std=c11", "-c", "-isystem", tmp_path)
+            made = tmp_path / f"{source.stem}.o"
+            include = ROOT / "csrc" / "include"
+            run(["clang-19", *target.split(), *options, "-I", include, source, "-o", made])
+            wanted = symbols("--undefined-only", made)
+            outside = {name for name in wanted if not name.startswith("spc_")}
+            assert outside <= COMPILER_MAY_CALL | also, source.name
+
+
 def test_reads_no_memory_it_was_not_given(normal_build: Path) -> None:
     """Uninitialised memory, which ASan and UBSan do not see."""
     need("valgrind")
