@@ -124,7 +124,8 @@ spc_status spc_unpack_dequantize(const spc_codebook *codebook, spc_dtype dtype,
         return status;
     }
     spc_dequantizer_init(&dequantizer, codebook->centroids, codebook->bits, dtype);
-    if (dtype == SPC_FLOAT32 && dequantizer.kernels->unpack_look_up_f32) {
+    if (dtype == SPC_FLOAT32 && dequantizer.kernels->unpack_look_up_f32 &&
+        codebook->bits <= SPC_UNPACK_LOOK_UP_BITS) {
         dequantizer.kernels->unpack_look_up_f32(codebook->centroids, codebook->bits, packed, n,
                                                 values);
         return SPC_OK;

@@ -11,6 +11,9 @@
 #include "cpu.h"
 #include "splitcodec.h"
 
+#define SPC_QUANTIZE_I8_BITS 5
+#define SPC_UNPACK_LOOK_UP_BITS 4
+
 typedef struct spc_kernels {
     const char *name;
     uint32_t features; /* spc_cpu bits that must all be present */
@@ -21,8 +24,8 @@ typedef struct spc_kernels {
     /* the same for the bits of float16 or bfloat16: see half.h */
     void (*quantize_f16)(const int16_t *thresholds, uint32_t bits, const uint16_t *values, size_t n,
                          uint8_t *indices);
-    /* the same for (int8_t)(values[i] ^ flip); flip is 0, or 0x80 for unsigned values.
-     * NULL: look_up_u8 in a table of all 256 is faster */
+    /* the same for (int8_t)(values[i] ^ flip); flip is 0, or 0x80 for unsigned values; at most
+     * SPC_QUANTIZE_I8_BITS.  NULL: look_up_u8 in a table of all 256 is as fast, as beyond them */
     void (*quantize_i8)(const int8_t *thresholds, uint32_t bits, uint8_t flip,
                         const uint8_t *values, size_t n, uint8_t *indices);
     /* values[i] belongs to channel (first + i) % channels, first < channels; threshold k of channel
@@ -40,7 +43,8 @@ typedef struct spc_kernels {
     uint32_t (*look_up_u8)(const uint8_t *table, uint32_t bits, const uint8_t *indices, size_t n,
                            uint8_t *values);
 
-    /* Two steps in one, NULL where going block by block through both is as fast. */
+    /* Two steps in one, NULL where going block by block through both is as fast; as it is for more
+     * bits than SPC_UNPACK_LOOK_UP_BITS. */
     void (*quantize_pack_f32)(const int32_t *thresholds, uint32_t bits, const float *values,
                               size_t n, uint8_t *packed);
     void (*unpack_look_up_f32)(const float *table, uint32_t bits, const uint8_t *packed, size_t n,

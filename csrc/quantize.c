@@ -101,7 +101,7 @@ void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_
         break;
     case SPC_INT8:
     case SPC_UINT8:
-        if (kernels->quantize_i8 && quantizer->keys8_fit) {
+        if (kernels->quantize_i8 && quantizer->keys8_fit && bits <= SPC_QUANTIZE_I8_BITS) {
             uint8_t flip = quantizer->dtype == SPC_UINT8 ? 0x80 : 0;
             kernels->quantize_i8(quantizer->keys8, bits, flip, values, n, indices);
         } else {

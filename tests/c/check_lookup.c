@@ -87,7 +87,7 @@ static void look_up_at(const guards *g, const expectation *e, int rear) {
     CHECK_BYTES(out, e->values, n * sizeof(float));
     CHECK_MARKS(g->out, out, n * sizeof(float));
 
-    if (kernels->unpack_look_up_f32) {
+    if (kernels->unpack_look_up_f32 && check_at.bits <= SPC_UNPACK_LOOK_UP_BITS) {
         size_t len = spc_packed_size(n, check_at.bits);
         uint8_t *packed = place(g->in, len, shift, rear);
         spc_pack_reference(e->indices, n, check_at.bits, packed);

@@ -194,7 +194,7 @@ static void kernels_at(check_guard in, check_guard out, int rear) {
     kernels->quantize_f16(keys, check_at.bits, (const uint16_t *)(const void *)halves, n, to);
     CHECK_BYTES(to, want, n);
     CHECK_MARKS(out, to, n);
-    if (kernels->quantize_i8) {
+    if (kernels->quantize_i8 && check_at.bits <= SPC_QUANTIZE_I8_BITS) {
         uint8_t *bytes = rear ? check_rear(in, n, shift) : check_front(in, n, shift);
         check_at.what = "quantize_i8";
         for (size_t i = 0; i < count; i++) {
@@ -269,7 +269,7 @@ static void run_f16(void *opaque) {
 static void run_i8(void *opaque) {
     const job *j = opaque;
     const uint8_t *values = (const uint8_t *)(const void *)j->values;
-    if (spc_kernels_get()->quantize_i8) {
+    if (spc_kernels_get()->quantize_i8 && j->bits <= SPC_QUANTIZE_I8_BITS) {
         spc_kernels_get()->quantize_i8(j->keys8, j->bits, 0, values, j->n, j->indices);
     } else {
         (void)spc_kernels_get()->look_up_u8(j->lut, 8, values, j->n, j->indices);
