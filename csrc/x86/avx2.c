@@ -13,7 +13,7 @@
 #define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline
 
 /* Level l of the search has 2^l thresholds: one register of them up to level 3, two at level 4,
- * four at level 5.  Deeper levels would cost more registers than a gather. */
+ * four at level 5. */
 #define REGISTER_LEVELS 6
 #define ROWS 10
 
@@ -46,21 +46,12 @@ AVX2_INLINE __m256i pick(const __m256i rows[ROWS], uint32_t level, __m256i index
     return select_by_sign(a, b, bit4);
 }
 
-/* Indices of 8 values: at each level the threshold to compare with is picked by the index so far.
- */
-AVX2_INLINE __m256i search(const __m256i rows[ROWS], const int32_t *thresholds, uint32_t bits,
-                           __m256i keys) {
+/* The upper `levels` bits of the indices of 8 values: at each level the threshold to compare with
+ * is picked by the index so far. */
+AVX2_INLINE __m256i search(const __m256i rows[ROWS], uint32_t levels, __m256i keys) {
     __m256i index = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_cmpgt_epi32(keys, rows[0]));
-    for (uint32_t level = 1; level < bits; level++) {
-        __m256i threshold;
-        if (level < REGISTER_LEVELS) {
-            threshold = pick(rows, level, index);
-        } else {
-            const int shift = (int)(bits - 1 - level);
-            __m256i odd = _mm256_add_epi32(_mm256_add_epi32(index, index), _mm256_set1_epi32(1));
-            __m256i at = _mm256_sub_epi32(_mm256_slli_epi32(odd, shift), _mm256_set1_epi32(1));
-            threshold = _mm256_i32gather_epi32((const int *)thresholds, at, 4);
-        }
+    for (uint32_t level = 1; level < levels; level++) {
+        __m256i threshold = pick(rows, level, index);
         index =
             _mm256_sub_epi32(_mm256_add_epi32(index, index), _mm256_cmpgt_epi32(keys, threshold));
     }
@@ -68,9 +59,10 @@ AVX2_INLINE __m256i search(const __m256i rows[ROWS], const int32_t *thresholds, 
 }
 
 /* The thresholds of a level, eight by eight; one that is alone fills its row. */
-AVX2_INLINE void load_rows(const int32_t *thresholds, uint32_t bits, __m256i rows[ROWS]) {
+AVX2_INLINE void load_rows(const int32_t *thresholds, uint32_t bits, uint32_t levels,
+                           __m256i rows[ROWS]) {
     __m256i *row = rows;
-    for (uint32_t level = 0; level < bits && level < REGISTER_LEVELS; level++) {
+    for (uint32_t level = 0; level < levels; level++) {
         for (uint32_t first = 0; first < 1u << level; first += 8) {
             int32_t keys[8];
             for (uint32_t i = 0; i < 8; i++) {
@@ -82,28 +74,73 @@ AVX2_INLINE void load_rows(const int32_t *thresholds, uint32_t bits, __m256i row
     }
 }
 
+/* 32 indices in 32 bytes. */
+AVX2_INLINE __m256i join_bytes(__m256i a, __m256i b, __m256i c, __m256i d) {
+    const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    return _mm256_permutevar8x32_epi32(bytes, in_order);
+}
+
 /* Inlined once per bit width, so that the loop over levels unrolls. */
 AVX2_INLINE void quantize(const int32_t *thresholds, uint32_t bits, const float *values, size_t n,
                           uint8_t *indices) {
-    const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     __m256i rows[ROWS];
     size_t done = 0;
-    load_rows(thresholds, bits, rows);
+    load_rows(thresholds, bits, bits, rows);
     for (; done + 32 <= n; done += 32) {
-        __m256i a = search(rows, thresholds, bits, load_keys(values + done));
-        __m256i b = search(rows, thresholds, bits, load_keys(values + done + 8));
-        __m256i c = search(rows, thresholds, bits, load_keys(values + done + 16));
-        __m256i d = search(rows, thresholds, bits, load_keys(values + done + 24));
-        __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-        bytes = _mm256_permutevar8x32_epi32(bytes, in_order);
-        _mm256_storeu_si256((__m256i *)(void *)(indices + done), bytes);
+        __m256i a = search(rows, bits, load_keys(values + done));
+        __m256i b = search(rows, bits, load_keys(values + done + 8));
+        __m256i c = search(rows, bits, load_keys(values + done + 16));
+        __m256i d = search(rows, bits, load_keys(values + done + 24));
+        _mm256_storeu_si256((__m256i *)(void *)(indices + done), join_bytes(a, b, c, d));
     }
     spc_quantize_f32_reference(thresholds, bits, values + done, n - done, indices + done);
 }
 
+/* 7 and 8 bits: the upper levels leave seven thresholds side by side, and an eighth that is not
+ * below the key.  Comparing them at once takes less than gathers do, which a last level or two
+ * would need. */
+AVX2_INLINE void quantize_wide(const int32_t *thresholds, uint32_t bits, const float *values,
+                               size_t n, uint8_t *indices) {
+    const uint32_t upper = bits - 3;
+    __m256i rows[ROWS];
+    int32_t eights[SPC_MAX_CENTROIDS];
+    size_t done = 0;
+    memcpy(eights, thresholds, ((1u << bits) - 1) * sizeof eights[0]);
+    eights[(1u << bits) - 1] = INT32_MAX;
+    load_rows(thresholds, bits, upper, rows);
+    for (; done + 32 <= n; done += 32) {
+        int32_t keys[32];
+        uint32_t eight[32];
+        for (uint32_t i = 0; i < 32; i += 8) {
+            __m256i key = load_keys(values + done + i);
+            __m256i index = _mm256_slli_epi32(search(rows, upper, key), 3);
+            _mm256_storeu_si256((__m256i *)(void *)(keys + i), key);
+            _mm256_storeu_si256((__m256i *)(void *)(eight + i), index);
+        }
+        for (uint32_t i = 0; i < 32; i++) {
+            const void *at = eights + eight[i];
+            __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32(keys[i]),
+                                               _mm256_loadu_si256((const __m256i *)at));
+            uint32_t mask = (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(below));
+            indices[done + i] = (uint8_t)(eight[i] + (uint32_t)__builtin_ctz(~mask));
+        }
+    }
+    spc_quantize_f32_reference(thresholds, bits, values + done, n - done, indices + done);
+}
+
+AVX2_INLINE void quantize_any(const int32_t *thresholds, uint32_t bits, const float *values,
+                              size_t n, uint8_t *indices) {
+    if (bits <= REGISTER_LEVELS) {
+        quantize(thresholds, bits, values, n, indices);
+    } else {
+        quantize_wide(thresholds, bits, values, n, indices);
+    }
+}
+
 AVX2 static void quantize_f32_avx2(const int32_t *thresholds, uint32_t bits, const float *values,
                                    size_t n, uint8_t *indices){
-    SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, values, n, indices))}
+    SPC_WITH_CONSTANT_BITS(bits, quantize_any(thresholds, BITS, values, n, indices))}
 
 /* Sixteen 16-bit floats at a time.  Level l of the search has 2^l keys, eight to a row; a shorter
  * level fills its row.  The state holds twice the index in both bytes of each lane, so that it
