@@ -15,7 +15,7 @@ static int compare_keys(const void *a, const void *b) {
     return (*x > *y) - (*x < *y);
 }
 
-enum { threshold_styles = check_centroid_styles + 4 };
+enum { threshold_styles = check_centroid_styles + 5 };
 
 /* Ascending, possibly coinciding, keys; the first styles come from a codebook. */
 static void make_thresholds(int32_t *thresholds, uint32_t bits, unsigned style) {
@@ -38,6 +38,9 @@ static void make_thresholds(int32_t *thresholds, uint32_t bits, unsigned style) 
             break;
         case 2: /* all one */
             thresholds[i] = i == 0 ? check_key_of_bits(check_awkward_bits()) : thresholds[0];
+            break;
+        case 3: /* none negative: kernels may take a shorter way */
+            thresholds[i] = check_below(4) ? (int32_t)(check_random() >> 33) : 0;
             break;
         default:
             thresholds[i] = (int32_t)(check_random() >> 32);
