@@ -10,7 +10,7 @@
 #define COMPACT_FIRST 0xc0u /* high nibble; the low one is the version */
 #define COMPACT_HEADER 6    /* first byte, coder, codec id */
 #define FULL_HEADER 8       /* magic, version, length; the description follows, then the coder */
-#define DESCRIPTION_FIXED 4 /* bits, dtype, rank, reserved */
+#define DESCRIPTION_FIXED 4 /* bits, dtype, rank, axis + 1 or 0 */
 #define CHECKSUM 4
 
 const char *spc_version(void) {

@@ -106,6 +106,7 @@ STATUS = {
     "CorruptFrameError": 12,
 }
 DEFAULT_MAX_ELEMENTS = 1 << 26
+DIGITS = {"float32": 8, "float16": 4, "bfloat16": 4, "int8": 2, "uint8": 2}
 
 
 def load(name: str) -> list[dict[str, Any]]:
@@ -118,38 +119,47 @@ def unpacked(packed: bytes, count: int, bits: int) -> str:
     return bytes(number >> (i * bits) & ((1 << bits) - 1) for i in range(count)).hex()
 
 
+def codebooks_of(entry: dict[str, Any]) -> str:
+    if "codebook" in entry:
+        return str(entry["codebook"])
+    return f"{entry['axis']}:{','.join(entry['codebooks'])}"
+
+
 def write_fixture(path: Path) -> None:
     """tests/vectors as the lines that tests/c/check_vectors.c describes."""
     lines: list[list[object]] = []
     bits_of = {}
+    narrow = {(entry["codebook"], entry["dtype"]): entry["restored"] for entry in load("narrow")}
     for book in load("codebooks"):
-        bits_of[book["name"]] = bits = (len(book["centroids"]) // 8).bit_length() - 1
-        outputs = (book["int8"], book["uint8"])
-        lines.append(
-            ["codebook", book["name"], bits, book["centroids"], book["thresholds"], *outputs]
-        )
-    for entry in load("quantize"):
+        name = book["name"]
+        bits_of[name] = bits = (len(book["centroids"]) // 8).bit_length() - 1
+        halves = (narrow[name, "float16"], narrow[name, "bfloat16"])
+        outputs = (*halves, book["int8"], book["uint8"])
+        lines.append(["codebook", name, bits, book["centroids"], book["thresholds"], *outputs])
+    for entry in [*load("quantize"), *load("narrow")]:
         words = (entry[key] for key in ("codebook", "dtype", "values", "indices"))
         lines.append(["quantize", *words])
     named: dict[str, dict[str, Any]] = {}
-    for entry in [*load("pack"), *load("shapes"), *load("lzma")]:
+    files = ("pack", "narrow-frames", "shapes", "channels", "lzma")
+    for entry in [entry for name in files for entry in load(name)]:
         named[entry["name"]] = entry
         like = named[entry["like"]] if "like" in entry else entry
         shape = ",".join(map(str, like["shape"]))
         coder = "lzma" if entry["name"].startswith("lzma") else "pack"
-        count = len(like["feature"]) // (8 if like["dtype"] == "float32" else 2)
+        count = len(like["feature"]) // DIGITS[like["dtype"]]
         indices = like.get("indices")
         if indices is None:  # pack vectors leave out what the payload says
             payload = bytes.fromhex(entry["compact"])[6:-4]
-            indices = unpacked(payload, count, bits_of[like["codebook"]])
+            one = like["codebook"] if "codebook" in like else like["codebooks"][0]
+            indices = unpacked(payload, count, bits_of[one])
         for kind in ("compact", "self_describing"):
             if kind in entry:
-                head = ["frame", entry["name"], like["codebook"], like["dtype"], shape, coder]
+                head = ["frame", entry["name"], codebooks_of(like), like["dtype"], shape, coder]
                 lines.append([*head, like["feature"], indices, entry[kind]])
     for entry in load("bad"):
         lines.append(
             [
-                *("bad", entry["name"], entry["codebook"], entry["dtype"]),
+                *("bad", entry["name"], codebooks_of(entry), entry["dtype"]),
                 *(",".join(map(str, entry["shape"])), entry["frame"]),
                 *(STATUS[entry["error"]], STATUS[entry["error_with_codec"]]),
                 entry.get("max_elements", DEFAULT_MAX_ELEMENTS),

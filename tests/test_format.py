@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import itertools
 import json
 import lzma
 import random
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 
 import pysplitcodec as sc
 from pysplitcodec import errors
+from pysplitcodec.native import numpy_dtype
 
 HERE = Path(__file__).resolve().parent
 VECTORS = HERE / "vectors"
@@ -47,23 +49,29 @@ def _load(name: str) -> list[dict[str, Any]]:
 
 
 def _numbers(text: str, dtype: str) -> list[int]:
-    """A hex string of the vectors as the reference has it: float32 bits, or integers."""
+    """A hex string of the vectors as the reference has it: the bits of floats, or integers."""
     raw = bytes.fromhex(text)
-    code = {"float32": "I", "int8": "b", "uint8": "B"}[dtype]
+    code = {"float32": "I", "float16": "H", "bfloat16": "H", "int8": "b", "uint8": "B"}[dtype]
     return list(struct.unpack(f">{len(raw) // struct.calcsize(code)}{code}", raw))
 
 
 def _array(numbers: Sequence[int], dtype: str, shape: Sequence[int] = (-1,)) -> np.ndarray:
-    kind = np.uint32 if dtype == "float32" else np.dtype(dtype)
-    return np.array(numbers, dtype=kind).view(dtype).reshape(tuple(shape))
+    own = numpy_dtype(dtype)
+    kind = own if own.kind in "iu" else f"u{own.itemsize}"
+    return np.array(numbers, dtype=kind).view(own).reshape(tuple(shape))
+
+
+def _empty(entry: dict[str, Any]) -> np.ndarray:
+    return np.empty(entry["shape"], dtype=numpy_dtype(entry["dtype"]))
 
 
 BOOKS = {entry["name"]: entry for entry in _load("codebooks.json")}
 CENTROIDS = {name: _numbers(entry["centroids"], "float32") for name, entry in BOOKS.items()}
+FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "lzma")
 
 
 def _frames() -> Iterator[dict[str, Any]]:
-    entries = [*_load("pack.json"), *_load("shapes.json"), *_load("lzma.json")]
+    entries = [entry for name in FRAME_FILES for entry in _load(f"{name}.json")]
     by_name = {entry["name"]: entry for entry in entries}
     for entry in entries:
         yield {**by_name.get(entry.get("like", ""), {}), **entry}
@@ -75,15 +83,26 @@ KINDS = {"compact": 0, "self_describing": 1}
 GOLDEN = [(name, kind) for name, entry in FRAMES.items() for kind in KINDS if kind in entry]
 
 
+def _codebooks(entry: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
+    names = entry["codebooks"] if "codebooks" in entry else [entry["codebook"]]
+    return tuple(tuple(CENTROIDS[name]) for name in names)
+
+
 def _reference_codec(entry: dict[str, Any]) -> Any:
-    return ref.Codec(
-        tuple(CENTROIDS[entry["codebook"]]), ref.DTYPES[entry["dtype"]], tuple(entry["shape"])
-    )
+    dtype, shape = ref.DTYPES[entry["dtype"]], tuple(entry["shape"])
+    return ref.Codec(_codebooks(entry), dtype, shape, entry.get("axis", 0))
 
 
 def _codec(entry: dict[str, Any], coder: str = "pack") -> sc.Codec:
-    book = sc.Codebook(_array(CENTROIDS[entry["codebook"]], "float32"))
-    return sc.Codec(book, coder, shape=entry["shape"], dtype=entry["dtype"])
+    books = [sc.Codebook(_array(centroids, "float32")) for centroids in _codebooks(entry)]
+    dtype, axis = entry["dtype"], entry.get("axis")
+    return sc.Codec(books, coder, shape=entry["shape"], dtype=dtype, channel_axis=axis)
+
+
+@functools.cache
+def _expected(name: str, kind: str) -> Any:
+    """What the reference makes of a golden frame."""
+    return ref.decode(bytes.fromhex(FRAMES[name][kind]), _reference_codec(FRAMES[name]))
 
 
 class Core:
@@ -93,11 +112,13 @@ class Core:
         self.module = module
 
     def codec(self, entry: dict[str, Any]) -> Any:
-        book = self.module.Codebook(_array(CENTROIDS[entry["codebook"]], "float32"))
-        return self.module.Codec(book, ref.DTYPES[entry["dtype"]], tuple(entry["shape"]))
+        centroids = _codebooks(entry)
+        book = self.module.Codebook(_array(centroids, "float32", (len(centroids), -1)))
+        dtype, shape = ref.DTYPES[entry["dtype"]], tuple(entry["shape"])
+        return self.module.Codec(book, entry.get("axis", 0), dtype, shape)
 
     def decode(self, entry: dict[str, Any], frame: bytes) -> np.ndarray:
-        out = np.empty(entry["shape"], dtype=entry["dtype"])
+        out = _empty(entry)
         assert self.codec(entry).decode(frame, out)
         return out
 
@@ -136,14 +157,31 @@ def test_vectors_are_what_the_reference_gives() -> None:
 def test_vectors_cover_the_format() -> None:
     entries = list(FRAMES.values())
     assert len({FRAMES[name][kind] for name, kind in GOLDEN}) >= 400
-    widths = {len(CENTROIDS[entry["codebook"]]).bit_length() - 1 for entry in entries}
-    assert widths == set(range(1, 9))
-    assert {entry["dtype"] for entry in entries} == {"float32", "int8", "uint8"}
+    codecs = [_reference_codec(entry) for entry in entries]
+    pairs = {(codec.bits, codec.dtype) for codec in codecs}
+    assert pairs == set(itertools.product(range(1, 9), ref.DTYPES.values()))
     assert {len(entry["shape"]) for entry in entries} == set(range(9))
     lengths = {tuple(entry["shape"]) for entry in entries if len(entry["shape"]) == 1}
     edges = [0, *(2**e + d for e in range(4, 10) for d in (-1, 0, 1)), 1, 2, 7, 8, 9]
     assert lengths >= {(edge,) for edge in edges}
-    assert sum(file.stat().st_size for file in VECTORS.glob("[A-z]*.*")) <= 400_000
+    assert sum(file.stat().st_size for file in VECTORS.glob("[A-z]*.*")) <= 520_000
+
+
+def test_vectors_cover_channels() -> None:
+    pairs, runs = set(), set()
+    for entry in FRAMES.values():
+        codec = _reference_codec(entry)
+        groups = list(ref.groups_of(codec)) if len(codec.codebooks) > 1 else []
+        if not groups:
+            continue
+        pairs.add((codec.bits, codec.dtype))
+        run = len(list(next(itertools.groupby(groups))[1]))
+        kind = "one" if run == 1 else "few" if run < 16 else "bytes" if run % 8 == 0 else "many"
+        runs |= {(kind, codec.dtype), (codec.axis, len(codec.shape))}
+    assert pairs == set(itertools.product(range(1, 9), ref.DTYPES.values()))
+    kinds = ("one", "few", "many", "bytes")
+    assert runs >= set(itertools.product(kinds, ref.DTYPES.values()))
+    assert runs >= {(axis, rank) for rank in (1, 2, 3) for axis in range(rank)} | {(5, 8)}
 
 
 def test_every_refusal_has_a_vector() -> None:
@@ -198,11 +236,26 @@ def test_quantize(masked_core: Core) -> None:
 def test_dequantize(core: Core, name: str) -> None:
     book = core.module.Codebook(_array(CENTROIDS[name], "float32"))
     indices = np.arange(len(CENTROIDS[name]), dtype=np.uint8)
-    for dtype, number in ref.DTYPES.items():
+    for dtype in ("float32", "int8", "uint8"):
         values = np.empty(indices.size, dtype=dtype)
-        book.dequantize(number, indices, values)
+        book.dequantize(ref.DTYPES[dtype], indices, values)
         expected = BOOKS[name]["centroids" if dtype == "float32" else dtype]
         assert values.tobytes() == _array(_numbers(expected, dtype), dtype).tobytes()
+
+
+def test_narrow(masked_core: Core) -> None:
+    for entry in _load("narrow.json"):
+        dtype, number = entry["dtype"], ref.DTYPES[entry["dtype"]]
+        values = _array(_numbers(entry["values"], dtype), dtype)
+        centroids = CENTROIDS[entry["codebook"]]
+        book = masked_core.module.Codebook(_array(centroids, "float32"))
+        indices = np.empty(values.size, dtype=np.uint8)
+        book.quantize(number, values, indices)
+        assert indices.tobytes().hex() == entry["indices"], entry["codebook"]
+        restored = np.empty(len(centroids), dtype=values.dtype)
+        book.dequantize(number, np.arange(len(centroids), dtype=np.uint8), restored)
+        expected = _array(_numbers(entry["restored"], dtype), dtype)
+        assert restored.tobytes() == expected.tobytes(), entry["codebook"]
 
 
 float_bits = st.integers(0, 2**32 - 1)
@@ -233,7 +286,7 @@ def test_keys_mean_the_nearest_centroid(
     keys = [ref.key(bits) for bits in centroids] + ref.thresholds(centroids)
     near = data.draw(st.lists(st.tuples(st.sampled_from(keys), st.integers(-2, 2)), max_size=30))
     values = values + [ref.bits_of_key(key + step) for key, step in near]
-    codec = ref.Codec(tuple(centroids), ref.FLOAT32, (len(values),))
+    codec = ref.Codec((tuple(centroids),), ref.FLOAT32, (len(values),))
     expected = ref.quantize(codec, values)
     assert ref.quantize_by_keys(codec, values) == expected
     book = sc.Codebook(_array(centroids, "float32"))
@@ -244,8 +297,138 @@ def test_keys_mean_the_nearest_centroid(
     for dtype, number in ref.DTYPES.items():
         every = list(range(len(centroids)))
         restored = book.dequantize(np.array(every, dtype=np.uint8), dtype)
-        expected = ref.dequantize(ref.Codec(tuple(centroids), number, ()), every)
+        expected = ref.restored(centroids, number)
         assert restored.tobytes() == _array(expected, dtype).tobytes()
+
+
+HALVES = ("float16", "bfloat16")
+half_bits = st.integers(0, 2**16 - 1)
+
+
+@given(codebooks(), st.lists(half_bits, max_size=40), st.sampled_from(HALVES), st.data())
+@settings(max_examples=300)
+def test_keys_mean_the_nearest_centroid_to_halves(
+    centroids: list[int], values: list[int], dtype: str, data: st.DataObject
+) -> None:
+    number = ref.DTYPES[dtype]
+    around = [ref.bits_of_key(key) for key in ref.thresholds(centroids)] + centroids
+    near = data.draw(st.lists(st.tuples(st.sampled_from(around), st.integers(-2, 2)), max_size=30))
+    values = values + [(ref.narrow(bits, number) + step) % 2**16 for bits, step in near]
+    codec = ref.Codec((tuple(centroids),), number, (len(values),))
+    expected = ref.quantize(codec, values)
+    assert ref.quantize_by_keys(codec, values) == expected
+    book = sc.Codebook(_array(centroids, "float32"))
+    assert book.quantize(_array(values, dtype)).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", ["half-tiny", "half-overflow", "bfloat-tiny", "bfloat-overflow"])
+def test_every_half(name: str, dtype: str) -> None:
+    codec = ref.Codec((tuple(CENTROIDS[name]),), ref.DTYPES[dtype], (2**16,))
+    expected = ref.quantize(codec, range(2**16))
+    assert ref.quantize_by_keys(codec, range(2**16)) == expected
+    book = sc.Codebook(_array(CENTROIDS[name], "float32"))
+    assert book.quantize(_array(range(2**16), dtype)).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_the_reference_widens_like_everybody(dtype: str) -> None:
+    number = ref.DTYPES[dtype]
+    found = np.array([ref.widen(bits, number) for bits in range(2**16)], dtype=np.uint32)
+    with np.errstate(invalid="ignore"):
+        expected = _array(range(2**16), dtype).astype(np.float32)
+    nan = np.isnan(expected)
+    assert np.array_equal(found[~nan], expected.view(np.uint32)[~nan])
+    assert np.isnan(found[nan].view(np.float32)).all()
+    assert np.array_equal(found[nan] >> 31, np.flatnonzero(nan) >> 15)
+
+
+@given(st.lists(finite_bits, min_size=1), st.sampled_from(HALVES), st.data())
+def test_the_reference_narrows_like_everybody(
+    floats: list[int], dtype: str, data: st.DataObject
+) -> None:
+    # random floats rarely lie half-way between two halves
+    number = ref.DTYPES[dtype]
+    unit = 1 << (23 - ref.LAYOUTS[number][1])
+    floats += [
+        bits // unit * unit + unit // 2 + step
+        for bits, step in zip(floats, data.draw(st.lists(st.integers(-1, 1))))
+    ]
+    with np.errstate(over="ignore"):
+        usual = _array(floats, "float32").astype(numpy_dtype(dtype)).view(np.uint16)
+    infinity = ref.narrow(0x7F7FFFFF, number) + 1
+    expected = [bits - (bits & 0x7FFF == infinity) for bits in usual.tolist()]
+    assert [ref.narrow(bits, number) for bits in floats] == expected
+
+
+# ------------------------------------------------------------------ channels
+
+
+@st.composite
+def channel_codecs(draw: st.DrawFn) -> Any:
+    """A codec with several codebooks of the vectors, and a feature."""
+    width = draw(st.sampled_from([2, 4, 8]))
+    fitting = [name for name, centroids in CENTROIDS.items() if len(centroids) == width]
+    names = draw(st.lists(st.sampled_from(fitting), min_size=2, max_size=20))
+    shape = draw(st.lists(st.integers(1, 4), max_size=3))
+    axis = draw(st.integers(0, len(shape)))
+    shape.insert(axis, len(names) * draw(st.integers(1, 3)))
+    dtype = draw(st.sampled_from(list(ref.DTYPES)))
+    count = ref.elements_of(shape)
+    size = 8 * numpy_dtype(dtype).itemsize
+    bits = st.integers(0, 2**size - 1)
+    if dtype == "int8":
+        bits = bits.map(lambda value: value - 128)
+    feature = draw(st.lists(bits, min_size=count, max_size=count))
+    return {"codebooks": names, "axis": axis, "dtype": dtype, "shape": shape}, feature
+
+
+@given(channel_codecs())
+def test_channels_have_their_own_codebooks(drawn: tuple[dict[str, Any], list[int]]) -> None:
+    entry, feature = drawn
+    own, array = _reference_codec(entry), _array(feature, entry["dtype"], entry["shape"])
+    expected = ref.quantize(own, feature)
+    assert ref.quantize_by_keys(own, feature) == expected
+    codec = _codec(entry)
+    assert codec.id == own.id
+    indices = codec.quantize(array)
+    assert indices.reshape(-1).tolist() == expected
+    restored = _array(ref.dequantize(own, expected), entry["dtype"], entry["shape"])
+    assert codec.dequantize(indices).tobytes() == restored.tobytes()
+    for full in (False, True):
+        frame = codec.encode(array, self_describing=full)
+        assert frame == ref.encode_pack(own, feature, full)
+        assert codec.decode(frame).tobytes() == restored.tobytes()
+        if full:
+            assert ref.decode(frame).codec == own
+            assert sc.decode(frame).tobytes() == restored.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_most_codebooks(core: Core, dtype: str) -> None:
+    steps = np.arange(ref.MAX_GROUPS, dtype=np.float32)
+    centroids = np.stack([steps, steps + 1], axis=1)
+    shape, number = (ref.MAX_GROUPS,), ref.DTYPES[dtype]
+    codec = core.module.Codec(core.module.Codebook(centroids), 0, number, shape)
+    own = ref.Codec(tuple(map(tuple, centroids.view(np.uint32).tolist())), number, shape)
+    assert codec.id() == own.id
+    feature = (steps + np.arange(ref.MAX_GROUPS) % 3 / 2).astype(numpy_dtype(dtype))
+    bits = feature.view(f"u{feature.itemsize}").tolist()
+    frame = codec.encode(0, 1, feature)
+    assert frame == ref.encode_pack(own, bits, self_describing=True)
+    found = core.module.codec_from_frame(frame, ref.MAX_GROUPS)
+    assert found[0].tobytes() == centroids.tobytes()
+    assert found[1:] == (0, number, shape)
+    with pytest.raises(errors.ArgumentError):
+        core.module.Codebook(np.concatenate([centroids, centroids[:1]]))
+    # one more has a place in the bytes, but in no codec
+    head = struct.pack("<4B2I", 1, number, 1, 1, ref.MAX_GROUPS + 1, ref.MAX_GROUPS + 1)
+    description = head + own.description[12:] + own.description[-8:]
+    frame = ref.build_self_describing(description, ref.PACK, bytes(ref.MAX_GROUPS // 8 + 1))
+    with pytest.raises(errors.CorruptFrameError):
+        core.module.codec_from_frame(frame, ref.MAX_ELEMENTS)
+    with pytest.raises(ref.CorruptFrameError):
+        ref.decode(frame)
 
 
 @given(codebooks())
@@ -253,7 +436,7 @@ def test_integers_stand_for_themselves(centroids: list[int]) -> None:
     book = sc.Codebook(_array(centroids, "float32"))
     for dtype, low in (("int8", -128), ("uint8", 0)):
         values = list(range(low, low + 256))
-        codec = ref.Codec(tuple(centroids), ref.DTYPES[dtype], (256,))
+        codec = ref.Codec((tuple(centroids),), ref.DTYPES[dtype], (256,))
         assert book.quantize(np.array(values, dtype=dtype)).tolist() == ref.quantize(codec, values)
 
 
@@ -474,7 +657,7 @@ def test_golden_frames_through_the_core(masked_core: Core) -> None:
         if not name.startswith("lzma-"):
             for coder in (ref.PACK, ref.LZMA) if feature.size == 0 else (ref.PACK,):
                 assert codec.encode(coder, KINDS[kind], feature) == frame, name
-        expected = ref.decode(frame, _reference_codec(entry))
+        expected = _expected(name, kind)
         if "indices" in entry:
             assert bytes(expected.indices).hex() == entry["indices"], name
         restored = masked_core.decode(entry, frame)
@@ -492,8 +675,11 @@ def test_golden_frames_through_python() -> None:
         if not name.startswith("lzma-"):
             assert codec.encode(feature, self_describing=full) == frame, name
             if full:
-                assert sc.encode(feature, codec.codebook, "pack") == frame, name
-        expected = codec.codebook.dequantize(codec.codebook.quantize(feature), codec.dtype)
+                axis = codec.channel_axis
+                found = sc.encode(feature, codec.codebook, "pack", channel_axis=axis)
+                assert found == frame, name
+        assert codec.quantize(feature).reshape(-1).tolist() == _expected(name, kind).indices
+        expected = _array(_expected(name, kind).feature, entry["dtype"], entry["shape"])
         restored = codec.decode(frame)
         assert (restored.dtype, restored.shape) == (feature.dtype, feature.shape), name
         assert restored.tobytes() == expected.tobytes(), name
@@ -502,16 +688,15 @@ def test_golden_frames_through_python() -> None:
         assert info.coder == ("lzma" if name.startswith("lzma-") else "pack")
         assert info.frame_len == len(frame)
         if full:
-            assert (info.bits, info.dtype, info.shape) == (
-                codec.codebook.bits,
-                codec.dtype,
-                codec.shape,
-            )
+            assert (info.bits, info.dtype, info.shape) == (codec.bits, codec.dtype, codec.shape)
+            assert info.codebooks == len(_codebooks(entry))
+            assert info.channel_axis == codec.channel_axis == entry.get("axis")
             restored = sc.decode(frame)
             assert (restored.dtype, restored.shape) == (feature.dtype, feature.shape), name
             assert restored.tobytes() == expected.tobytes(), name
         else:
             assert (info.bits, info.dtype, info.shape) == (None, None, None)
+            assert (info.codebooks, info.channel_axis) == (None, None)
             with pytest.raises(errors.FrameError, match=f"{codec.id:08x}"):
                 sc.decode(frame)
 
@@ -521,7 +706,7 @@ def test_reference_encodes_the_golden_frames() -> None:
         if name.startswith("lzma-"):
             continue
         codec, feature = _reference_codec(entry), _numbers(entry["feature"], entry["dtype"])
-        if len(codec.centroids) * len(feature) > 20_000:  # the generator has done these
+        if len(feature) << codec.bits > 20_000:  # the generator has done these
             continue
         assert ref.encode_pack(codec, feature).hex() == entry["compact"]
 
@@ -537,12 +722,14 @@ def test_frame_fields(core: Core) -> None:
             assert core.module.frame_length(frame[:8] + b"rest") == len(frame)
             entry = FRAMES[name]
             elements = ref.elements_of(entry["shape"])
-            centroids, dtype, shape = core.module.codec_from_frame(frame, elements)
+            centroids, axis, dtype, shape = core.module.codec_from_frame(frame, elements)
             if elements:
                 with pytest.raises(errors.FrameLimitError):
                     core.module.codec_from_frame(frame, elements - 1)
-            assert centroids.view(np.uint32).tolist() == CENTROIDS[entry["codebook"]]
+            assert tuple(map(tuple, centroids.view(np.uint32).tolist())) == _codebooks(entry)
             assert (dtype, shape) == (ref.DTYPES[entry["dtype"]], tuple(entry["shape"]))
+            assert axis == found["axis"] == entry.get("axis", 0)
+            assert found["groups"] == len(_codebooks(entry))
 
 
 def test_any_bytes_like_object_is_a_frame(core: Core) -> None:
@@ -587,10 +774,10 @@ def test_bad_frames(core: Core, name: str) -> None:
 
 
 def _decode_without_codec(core: Core, frame: bytes, limit: int) -> None:
-    centroids, dtype, shape = core.module.codec_from_frame(frame, limit)
-    codec = core.module.Codec(core.module.Codebook(centroids), dtype, shape)
+    centroids, axis, dtype, shape = core.module.codec_from_frame(frame, limit)
+    codec = core.module.Codec(core.module.Codebook(centroids), axis, dtype, shape)
     names = {number: name for name, number in ref.DTYPES.items()}
-    codec.decode(frame, np.empty(shape, dtype=names[dtype]))
+    codec.decode(frame, np.empty(shape, dtype=numpy_dtype(names[dtype])))
 
 
 @contextlib.contextmanager
@@ -617,8 +804,7 @@ def test_every_truncation_is_refused(core: Core, kind: str) -> None:
         if kind not in FRAMES[name]:
             continue
         entry, frame = FRAMES[name], bytes.fromhex(FRAMES[name][kind])
-        out = np.empty(entry["shape"], dtype=entry["dtype"])
-        read = functools.partial(core.codec(entry).decode, out=out)
+        read = functools.partial(core.codec(entry).decode, out=_empty(entry))
         for length in range(len(frame)):
             cut = frame[:length]
             found = _must_refuse(read, cut, f"{name}[:{length}]")
@@ -636,9 +822,7 @@ def test_every_flipped_bit_is_refused(core: Core, kind: str) -> None:
         if kind not in FRAMES[name]:
             continue
         entry, frame = FRAMES[name], bytes.fromhex(FRAMES[name][kind])
-        read = functools.partial(
-            core.codec(entry).decode, out=np.empty(entry["shape"], dtype=entry["dtype"])
-        )
+        read = functools.partial(core.codec(entry).decode, out=_empty(entry))
         damaged = bytearray(frame)
         for bit in range(8 * len(frame)):
             damaged[bit // 8] ^= 1 << bit % 8
@@ -707,11 +891,17 @@ def test_random_bytes(data: bytes, start: bytes) -> None:
     assert _must_refuse(sc.decode, frame, "noise") == found
 
 
+MOULDS = (
+    *("shape-2x3", "shape-0", "lzma-sparse-2-reference", "narrow-2-9"),
+    *("channels-2x3x4-1-3-1-float16", "channels-0x4-1-2-1-int8", "lzma-channels-groups"),
+)
+
+
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=800)
 def test_random_content_with_right_checksum(data: st.DataObject) -> None:
     # what an author of frames can do: everything behind the checksum has to hold by itself
-    entry = FRAMES[data.draw(st.sampled_from(["shape-2x3", "shape-0", "lzma-sparse-2-reference"]))]
+    entry = FRAMES[data.draw(st.sampled_from(MOULDS))]
     full = data.draw(st.booleans())
     body = bytearray(bytes.fromhex(entry["self_describing" if full else "compact"])[:-4])
     for _ in range(data.draw(st.integers(0, 4))):
@@ -739,7 +929,7 @@ def test_random_content_with_right_checksum(data: st.DataObject) -> None:
             restored = np.ascontiguousarray(read(frame))
         except errors.SplitCodecError as error:
             return type(error).__name__
-        kind = "u4" if restored.dtype == np.float32 else restored.dtype
+        kind = restored.dtype if restored.dtype.kind in "iu" else f"u{restored.itemsize}"
         return restored.view(kind).reshape(-1).tolist()
 
     assert outcome(lambda frame: sc.decode(frame, max_elements=limit)) == outcomes[0]
@@ -767,15 +957,23 @@ def test_bindings_refuse_the_same_codecs(core: Core) -> None:
         with pytest.raises(errors.CodebookError):
             module.Codebook(np.array(wrong, dtype=np.float32))
     book = module.Codebook(np.array([0, 1], dtype=np.float32))
-    for dtype in (1, 2, 5, 255):
+    for dtype in (5, 255):
         with pytest.raises(errors.ArgumentError):
-            module.Codec(book, dtype, (1,))
+            module.Codec(book, 0, dtype, (1,))
     with pytest.raises(errors.ArgumentError):
-        module.Codec(book, 0, (1,) * 9)
+        module.Codec(book, 0, 0, (1,) * 9)
     for shape in ((2**29,), (2**16, 2**16), (0, 2**29), (2**31, 2**31, 2**31)):
         with pytest.raises(errors.FrameLimitError):
-            module.Codec(book, 0, shape)
-    codec = module.Codec(book, 0, (2,))
+            module.Codec(book, 0, 0, shape)
+    two = module.Codebook(np.array([[0, 1], [0, 2]], dtype=np.float32))
+    for axis, shape in ((0, ()), (1, (2,)), (0, (3, 2)), (1, (2, 3)), (1, (2, 0)), (2**31, (2,))):
+        with pytest.raises(errors.ArgumentError):
+            module.Codec(two, axis, 0, shape)
+    with pytest.raises(errors.CodebookError):
+        module.Codebook(np.array([[0, 1], [1, 1]], dtype=np.float32))
+    with pytest.raises(errors.ArgumentError):
+        module.Codebook(np.zeros((2, 3), dtype=np.float32))
+    codec = module.Codec(book, 0, 0, (2,))
     good = np.zeros(2, dtype=np.float32)
     frame = codec.encode(0, 0, good)
     with pytest.raises(errors.ArgumentError):
@@ -805,6 +1003,14 @@ def _hexdump(name: str) -> bytes:
     return bytes(data)
 
 
+def _listing(name: str) -> bytes:
+    """The bytes that the annotated listing behind a hexdump says."""
+    _, _, rest = FORMAT.read_text(encoding="utf-8").partition(f"```hexdump {name}\n")
+    listing = re.search(r"(?:^    .+\n)+", rest, re.MULTILINE)
+    assert listing is not None
+    return bytes.fromhex("".join(line[4:17] for line in listing[0].splitlines()))
+
+
 def test_example_of_the_page() -> None:
     feature = np.array([[-2.0, 0.1, 3.0], [0.6, 1.4, -0.7]], dtype=np.float32)
     codec = sc.Codec(sc.Codebook([-1, 0, 1, 2]), "pack", shape=(2, 3))
@@ -817,16 +1023,20 @@ def test_example_of_the_page() -> None:
     assert codec.encode(feature, self_describing=True) == full
     expected = [[-1, 0, 2], [1, 1, -1]]
     assert codec.decode(compact).tolist() == sc.decode(full).tolist() == expected
-    # the annotated listings say the same bytes
-    for frame in (compact, full):
-        digits = re.escape(frame[:1].hex())
-        listing = next(
-            block
-            for block in re.findall(r"(?:^    .+\n)+", text, re.MULTILINE)
-            if re.match(rf"    {digits} ", block)
-        )
-        found = [line[4:17].strip() for line in listing.splitlines()]
-        assert bytes.fromhex("".join(found)) == frame
+    assert _listing("compact") == compact
+    assert _listing("self-describing") == full
+
+
+def test_channels_example_of_the_page() -> None:
+    feature = np.array([[0.25, 0.5, 7], [0.25, 5.5, 7]], dtype=np.float16)
+    books = [sc.Codebook([0, 1]), sc.Codebook([0, 10])]
+    codec = sc.Codec(books, "pack", shape=(2, 3), dtype="float16", channel_axis=0)
+    assert [book.thresholds.tolist() for book in books] == [[0.5], [5]]
+    assert codec.quantize(feature).tolist() == [[0, 0, 1], [0, 1, 1]]
+    frame = _hexdump("channels")
+    assert codec.encode(feature, self_describing=True) == frame == _listing("channels")
+    assert sc.decode(frame).dtype == np.float16
+    assert codec.decode(frame).tolist() == sc.decode(frame).tolist() == [[0, 0, 1], [0, 10, 10]]
 
 
 def test_lzma_example_of_the_page() -> None:

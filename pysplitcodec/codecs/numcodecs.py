@@ -52,8 +52,9 @@ class SplitCodec(abc.Codec):  # type: ignore[misc]
     def encode(self, buf: Any) -> bytes:
         """Return the self-describing frame of one chunk.
 
-        buf: array of any dtype that a Codec takes, or a buffer of such elements.  Elements are coded in
-        memory order, as numcodecs has it: the frame of a Fortran-ordered array holds its transpose.
+        buf: array of any dtype that a Codec takes, or a buffer of such elements.  Elements are
+        coded in memory order, as numcodecs has it: the frame of a Fortran-ordered array holds its
+        transpose.
         Raises FeatureError on another dtype or byte order.
         """
         values = np.asarray(compat.ensure_ndarray_like(buf))

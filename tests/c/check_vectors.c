@@ -3,14 +3,15 @@
  *
  * tests/test_c_core.py writes the fixture from tests/vectors/: one vector per line, words
  * separated by one space, an empty word written as "-".  Floats, indices and bytes are hexadecimal;
- * floats are the digits of their 32 bits, most significant first.
+ * floats are the digits of their 32 or 16 bits, most significant first.
  *
- *     codebook NAME BITS CENTROIDS THRESHOLDS INT8 UINT8
+ *     codebook NAME BITS CENTROIDS THRESHOLDS FLOAT16 BFLOAT16 INT8 UINT8
  *     quantize CODEBOOK DTYPE VALUES INDICES
- *     frame NAME CODEBOOK DTYPE SHAPE CODER FEATURE INDICES FRAME
- *     bad NAME CODEBOOK DTYPE SHAPE FRAME STATUS STATUS-WITH-CODEC MAX-ELEMENTS
+ *     frame NAME CODEBOOKS DTYPE SHAPE CODER FEATURE INDICES FRAME
+ *     bad NAME CODEBOOKS DTYPE SHAPE FRAME STATUS STATUS-WITH-CODEC MAX-ELEMENTS
  *
- * The two statuses are what decoding must give without and with the codec; -1 is "do not try".
+ * CODEBOOKS is one name, or AXIS:NAME,NAME,... for groups of channels.  The two statuses are what
+ * decoding must give without and with the codec; -1 is "do not try".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,11 +24,11 @@ typedef struct book {
     uint32_t bits;
     float centroids[SPC_MAX_CENTROIDS];
     int32_t thresholds[SPC_MAX_CENTROIDS - 1];
-    uint8_t outputs[2][SPC_MAX_CENTROIDS]; /* int8, uint8 */
+    uint8_t outputs[5][4 * SPC_MAX_CENTROIDS]; /* what the indices give, for each spc_dtype */
     spc_codebook codebook;
 } book;
 
-enum { most_books = 64, words_per_line = 9 };
+enum { most_books = 64, most_groups = 64, words_per_line = 9 };
 
 static const char *fixture;
 static book books[most_books];
@@ -68,26 +69,33 @@ static bytes from_hex(const char *word) {
     return out;
 }
 
-/* The digits of 32-bit words, most significant first, become words of this machine. */
-static bytes words_from_hex(const char *word) {
-    bytes out = from_hex(word);
-    for (size_t i = 0; i + 4 <= out.len; i += 4) {
-        const uint8_t *at = out.at + i;
-        uint32_t value =
-            (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | (uint32_t)at[3];
-        memcpy(out.at + i, &value, 4);
-    }
-    return out;
-}
+static const char *const dtype_names[] = {"float32", "float16", "bfloat16", "int8", "uint8"};
+static const size_t dtype_sizes[] = {4, 2, 2, 1, 1};
 
 static spc_dtype dtype_of(const char *word) {
-    return strcmp(word, "float32") == 0 ? SPC_FLOAT32
-           : strcmp(word, "int8") == 0  ? SPC_INT8
-                                        : SPC_UINT8;
+    int dtype = 0;
+    while (strcmp(word, dtype_names[dtype]) != 0) {
+        if (++dtype == 5) {
+            give_up("unknown dtype");
+        }
+    }
+    return (spc_dtype)dtype;
 }
 
-static bytes feature_from_hex(const char *word, spc_dtype dtype) {
-    return dtype == SPC_FLOAT32 ? words_from_hex(word) : from_hex(word);
+/* The digits of each element, most significant first, become an element of this machine. */
+static bytes elements_from_hex(const char *word, spc_dtype dtype) {
+    bytes out = from_hex(word);
+    const size_t size = dtype_sizes[dtype];
+    for (uint8_t *at = out.at; size > 1 && at + size <= out.at + out.len; at += size) {
+        uint16_t high = (uint16_t)(at[0] << 8 | at[1]);
+        if (size == 2) {
+            memcpy(at, &high, 2);
+        } else {
+            uint32_t value = (uint32_t)high << 16 | (uint32_t)at[2] << 8 | (uint32_t)at[3];
+            memcpy(at, &value, 4);
+        }
+    }
+    return out;
 }
 
 static spc_shape shape_of(char *word) {
@@ -110,46 +118,116 @@ static const book *book_of(const char *name) {
     return NULL;
 }
 
+/* ------------------------------------------------------------------ codecs */
+
+/* The codebooks of a codec, also as one. */
+typedef struct several {
+    const book *of[most_groups];
+    uint32_t groups, axis;
+    float *centroids;
+    int32_t *thresholds;
+    spc_codebook codebook;
+} several;
+
+static several several_of(char *word) {
+    several found = {{0}, 0, 0, NULL, NULL, {0}};
+    char *names = strchr(word, ':'), *rest = NULL;
+    size_t count, each;
+    if (names) {
+        found.axis = (uint32_t)strtoul(word, NULL, 10);
+    }
+    for (char *name = strtok_r(names ? names + 1 : word, ",", &rest); name;
+         name = strtok_r(NULL, ",", &rest)) {
+        if (found.groups == most_groups) {
+            give_up("too many codebooks");
+        }
+        found.of[found.groups++] = book_of(name);
+    }
+    each = (size_t)1 << found.of[0]->bits;
+    count = each * found.groups;
+    found.centroids = malloc(count * sizeof *found.centroids);
+    found.thresholds = malloc(count * sizeof *found.thresholds);
+    for (uint32_t g = 0; g < found.groups; g++) {
+        memcpy(found.centroids + g * each, found.of[g]->centroids, each * sizeof(float));
+    }
+    CHECK_STATUS(spc_codebook_init_groups(&found.codebook, found.centroids, found.of[0]->bits,
+                                          found.groups, found.thresholds),
+                 SPC_OK);
+    return found;
+}
+
+static void several_free(several s) {
+    free(s.centroids);
+    free(s.thresholds);
+}
+
+static spc_codec codec_of(const several *s, spc_dtype dtype, const spc_shape *shape) {
+    spc_codec codec;
+    CHECK_STATUS(s->groups == 1
+                     ? spc_codec_init(&codec, &s->of[0]->codebook, dtype, shape)
+                     : spc_codec_init_channels(&codec, &s->codebook, s->axis, dtype, shape),
+                 SPC_OK);
+    check_at.bits = s->of[0]->bits;
+    check_at.n = codec.n;
+    return codec;
+}
+
+/* The codebook of an element, by its place along the axis. */
+static const book *book_at(const several *s, const spc_shape *shape, size_t element) {
+    size_t inside = 1;
+    if (s->groups == 1) {
+        return s->of[0];
+    }
+    for (uint32_t i = s->axis + 1; i < shape->rank; i++) {
+        inside *= shape->dims[i];
+    }
+    element = element / inside % shape->dims[s->axis];
+    return s->of[element / (shape->dims[s->axis] / s->groups)];
+}
+
 /* ------------------------------------------------------------------ vectors */
 
 static void codebook_line(char **word) {
     book *b = &books[book_count++];
-    bytes centroids = words_from_hex(word[2]), thresholds = words_from_hex(word[3]);
-    bytes outputs[2] = {from_hex(word[4]), from_hex(word[5])};
+    bytes thresholds = elements_from_hex(word[3], SPC_FLOAT32);
     uint32_t bits = (uint32_t)strtoul(word[1], NULL, 10), count = 1u << bits;
-    if (book_count >= most_books || centroids.len != 4 * (size_t)count ||
-        thresholds.len != 4 * (size_t)(count - 1) || strlen(word[0]) >= sizeof b->name) {
+    uint8_t indices[SPC_MAX_CENTROIDS], *got = malloc(4 * (size_t)SPC_MAX_CENTROIDS);
+    if (book_count >= most_books || bits > 8 || thresholds.len != 4 * (size_t)(count - 1) ||
+        strlen(word[0]) >= sizeof b->name) {
         give_up("impossible codebook");
     }
     strcpy(b->name, word[0]);
     b->bits = check_at.bits = bits;
-    memcpy(b->centroids, centroids.at, centroids.len);
+    for (int dtype = 0; dtype < 5; dtype++) {
+        bytes output = elements_from_hex(word[dtype == 0 ? 2 : 3 + dtype], (spc_dtype)dtype);
+        if (output.len != dtype_sizes[dtype] * count) {
+            give_up("impossible codebook");
+        }
+        memcpy(b->outputs[dtype], output.at, output.len);
+        free(output.at);
+    }
+    memcpy(b->centroids, b->outputs[SPC_FLOAT32], 4 * (size_t)count);
     CHECK_STATUS(spc_codebook_init(&b->codebook, b->centroids, bits, b->thresholds), SPC_OK);
     for (uint32_t i = 0; i + 1 < count; i++) {
         uint32_t raw;
         memcpy(&raw, thresholds.at + 4 * (size_t)i, 4);
         CHECK(b->thresholds[i] == check_key_of_bits(raw));
     }
-    for (size_t k = 0; k < 2; k++) {
-        uint8_t indices[SPC_MAX_CENTROIDS], got[SPC_MAX_CENTROIDS];
-        for (uint32_t i = 0; i < count; i++) {
-            indices[i] = (uint8_t)i;
-        }
-        memcpy(b->outputs[k], outputs[k].at, count);
-        CHECK_STATUS(
-            spc_dequantize(&b->codebook, k == 0 ? SPC_INT8 : SPC_UINT8, indices, count, got),
-            SPC_OK);
-        CHECK_BYTES(got, outputs[k].at, count);
-        free(outputs[k].at);
+    for (uint32_t i = 0; i < count; i++) {
+        indices[i] = (uint8_t)i;
     }
-    free(centroids.at);
+    for (int dtype = 0; dtype < 5; dtype++) {
+        CHECK_STATUS(spc_dequantize(&b->codebook, (spc_dtype)dtype, indices, count, got), SPC_OK);
+        CHECK_BYTES(got, b->outputs[dtype], dtype_sizes[dtype] * count);
+    }
     free(thresholds.at);
+    free(got);
 }
 
 static void quantize_line(char **word) {
     const book *b = book_of(word[0]);
     spc_dtype dtype = dtype_of(word[1]);
-    bytes values = feature_from_hex(word[2], dtype), indices = from_hex(word[3]);
+    bytes values = elements_from_hex(word[2], dtype), indices = from_hex(word[3]);
     uint8_t *got = malloc(indices.len + 1);
     check_cpus cpus = {0};
     while (check_next_cpu(&cpus)) {
@@ -161,20 +239,44 @@ static void quantize_line(char **word) {
     free(got);
 }
 
-static uint8_t *restore(const book *b, spc_dtype dtype, bytes indices) {
-    uint8_t *out = malloc(4 * indices.len + 1);
+static uint8_t *restore(const several *s, spc_dtype dtype, const spc_shape *shape, bytes indices) {
+    const size_t size = dtype_sizes[dtype];
+    uint8_t *out = malloc(size * indices.len + 1);
     for (size_t i = 0; i < indices.len; i++) {
-        if (dtype == SPC_FLOAT32) {
-            memcpy(out + 4 * i, &b->centroids[indices.at[i]], 4);
-        } else {
-            out[i] = b->outputs[dtype == SPC_UINT8][indices.at[i]];
-        }
+        const book *b = book_at(s, shape, i);
+        memcpy(out + size * i, b->outputs[dtype] + size * indices.at[i], size);
     }
     return out;
 }
 
-static void check_frame(const spc_codec *codec, spc_coder coder, bytes feature, bytes indices,
-                        bytes frame, const uint8_t *expected) {
+/* Without a frame. */
+static void check_indices(const spc_codec *codec, bytes feature, bytes indices,
+                          const uint8_t *expected) {
+    size_t size = spc_feature_size(codec);
+    uint8_t *got = malloc(codec->n + 1), *back = malloc(size + 1);
+    CHECK_STATUS(spc_codec_quantize(codec, feature.at, got), SPC_OK);
+    CHECK_BYTES(got, indices.at, codec->n);
+    CHECK_STATUS(spc_codec_dequantize(codec, indices.at, back), SPC_OK);
+    CHECK_BYTES(back, expected, size);
+    free(got);
+    free(back);
+}
+
+/* What a frame says of its codec. */
+static void check_description(const spc_codec *codec, bytes frame, const spc_frame_info *info) {
+    float centroids[4 * SPC_MAX_CENTROIDS];
+    int32_t thresholds[4 * SPC_MAX_CENTROIDS];
+    spc_codec own;
+    CHECK(info->groups == codec->codebook.groups && info->axis == codec->axis);
+    CHECK(info->dtype == codec->dtype && info->bits == codec->codebook.bits);
+    CHECK_STATUS(spc_codec_from_frame(&own, frame.at, frame.len, codec->n, centroids, thresholds,
+                                      4 * SPC_MAX_CENTROIDS),
+                 SPC_OK);
+    CHECK(own.id == codec->id && own.n == codec->n);
+}
+
+static void check_frame(const spc_codec *codec, spc_coder coder, bytes feature, bytes frame,
+                        const uint8_t *expected) {
     check_guard guard = check_guard_new(frame.len);
     size_t size = spc_feature_size(codec), len = 0;
     spc_frame_info info;
@@ -186,7 +288,9 @@ static void check_frame(const spc_codec *codec, spc_coder coder, bytes feature, 
         exit(1);
     }
     CHECK(info.coder == coder && info.codec_id == codec->id);
-    CHECK(indices.len == codec->n);
+    if (info.kind == SPC_FRAME_SELF_DESCRIBING) {
+        check_description(codec, frame, &info);
+    }
     need = spc_decode_work_size(codec, coder);
     work = malloc(need + 1);
     if (spc_coder_available(coder)) {
@@ -214,26 +318,28 @@ static void check_frame(const spc_codec *codec, spc_coder coder, bytes feature, 
 }
 
 static void frame_line(char **word) {
-    const book *b = book_of(word[1]);
+    several own = several_of(word[1]);
     spc_dtype dtype = dtype_of(word[2]);
     spc_shape shape = shape_of(word[3]);
+    spc_codec codec = codec_of(&own, dtype, &shape);
     spc_coder coder = strcmp(word[4], "pack") == 0 ? SPC_CODER_PACK : SPC_CODER_LZMA;
-    bytes feature = feature_from_hex(word[5], dtype), indices = from_hex(word[6]);
+    bytes feature = elements_from_hex(word[5], dtype), indices = from_hex(word[6]);
     bytes frame = from_hex(word[7]);
-    uint8_t *expected = restore(b, dtype, indices);
-    spc_codec codec;
+    uint8_t *expected = restore(&own, dtype, &shape, indices);
     check_cpus cpus = {0};
-    CHECK_STATUS(spc_codec_init(&codec, &b->codebook, dtype, &shape), SPC_OK);
-    check_at.bits = b->bits;
-    check_at.n = codec.n;
     CHECK(feature.len == spc_feature_size(&codec));
+    if (!CHECK(indices.len == codec.n)) {
+        exit(1);
+    }
     while (check_next_cpu(&cpus)) {
-        check_frame(&codec, coder, feature, indices, frame, expected);
+        check_indices(&codec, feature, indices, expected);
+        check_frame(&codec, coder, feature, frame, expected);
     }
     free(feature.at);
     free(indices.at);
     free(frame.at);
     free(expected);
+    several_free(own);
 }
 
 /* A build without a coder cannot say more of its frames than that. */
@@ -256,16 +362,15 @@ static spc_status decode_with(const spc_codec *codec, const uint8_t *frame, size
 }
 
 static void bad_line(char **word) {
-    const book *b = book_of(word[1]);
+    several own = several_of(word[1]);
     spc_shape shape = shape_of(word[3]);
+    spc_codec codec = codec_of(&own, dtype_of(word[2]), &shape);
     bytes frame = from_hex(word[4]);
     long without = strtol(word[5], NULL, 10), with = strtol(word[6], NULL, 10);
     size_t max_elements = (size_t)strtoull(word[7], NULL, 10);
     check_guard guard = check_guard_new(frame.len);
     uint8_t *at = check_rear(guard, frame.len, 0);
-    spc_codec codec;
     memcpy(at, frame.at, frame.len);
-    CHECK_STATUS(spc_codec_init(&codec, &b->codebook, dtype_of(word[2]), &shape), SPC_OK);
     if (with >= 0 && !CHECK(as_expected(decode_with(&codec, at, frame.len), with, at, frame.len))) {
         fprintf(stderr, "  with its codec: %d, should be %ld\n",
                 (int)decode_with(&codec, at, frame.len), with);
@@ -285,6 +390,7 @@ static void bad_line(char **word) {
     }
     check_guard_free(guard);
     free(frame.at);
+    several_free(own);
 }
 
 /* ------------------------------------------------------------------ the file */
@@ -295,7 +401,7 @@ static void vectors(void) {
         size_t words;
         void (*check)(char **word);
     } kinds[] = {
-        {"codebook", 6, codebook_line},
+        {"codebook", 8, codebook_line},
         {"quantize", 4, quantize_line},
         {"frame", 8, frame_line},
         {"bad", 8, bad_line},

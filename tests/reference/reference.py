@@ -1,22 +1,31 @@
 """The splitcodec wire format, version 1, written a second time: docs/format.md as a program.
 
 For reading, and for holding the C core against.  Standard library only, no speed, nothing shared
-with the package.  Floats never appear as Python floats: a float32 is the integer of its 32 bits,
-and its value is an exact integer number of 2**-149, the least positive float32.
+with the package.  Floats never appear as Python floats: a float of 32 or 16 bits is the integer of
+its bits, and its value is an exact integer number of 2**-149, the least positive float32.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 VERSION = 1
-FLOAT32, INT8, UINT8 = 0, 3, 4
+FLOAT32, FLOAT16, BFLOAT16, INT8, UINT8 = range(5)
 PACK, LZMA = 0, 1
 MAX_ELEMENTS = 2**29 - 1
 MAX_RANK = 8
-DTYPES = {"float32": FLOAT32, "int8": INT8, "uint8": UINT8}
+MAX_GROUPS = 65536
+DTYPES = {
+    "float32": FLOAT32,
+    "float16": FLOAT16,
+    "bfloat16": BFLOAT16,
+    "int8": INT8,
+    "uint8": UINT8,
+}
 CODERS = {"pack": PACK, "lzma": LZMA}
 
 
@@ -56,26 +65,73 @@ class CoderUnavailableError(Exception):
     pass
 
 
-# ------------------------------------------------------------------ float32 as integers
+# ------------------------------------------------------------------ floats as integers
+
+# Bits of the exponent and of the fraction; one more is the sign.
+LAYOUTS = {FLOAT32: (8, 23), FLOAT16: (5, 10), BFLOAT16: (8, 7)}
 
 
-def is_finite(bits: int) -> bool:
-    return bits >> 23 & 0xFF != 0xFF
+def is_negative(bits: int, dtype: int = FLOAT32) -> bool:
+    """Whether the sign bit is 1, whatever the rest is."""
+    return bits >> sum(LAYOUTS[dtype]) == 1
 
 
-def exact(bits: int) -> int:
-    """The value of a finite float32, in units of 2**-149."""
-    exponent, fraction = bits >> 23 & 0xFF, bits & 0x7FFFFF
-    magnitude = fraction if exponent == 0 else (fraction | 0x800000) << (exponent - 1)
-    return -magnitude if bits >> 31 else magnitude
+def is_finite(bits: int, dtype: int = FLOAT32) -> bool:
+    exponent_width, fraction_width = LAYOUTS[dtype]
+    highest = (1 << exponent_width) - 1
+    return bits >> fraction_width & highest != highest
+
+
+def exact(bits: int, dtype: int = FLOAT32) -> int:
+    """The value of a finite float, in units of 2**-149."""
+    exponent_width, fraction_width = LAYOUTS[dtype]
+    exponent = bits >> fraction_width & ((1 << exponent_width) - 1)
+    fraction = bits & ((1 << fraction_width) - 1)
+    if exponent:
+        fraction |= 1 << fraction_width
+        exponent -= 1
+    least = 2 - (1 << (exponent_width - 1)) - fraction_width  # log2 of the least positive value
+    magnitude = fraction << (exponent + least + 149)
+    return -magnitude if is_negative(bits, dtype) else magnitude
 
 
 def exact_of_int(value: int) -> int:
     return value << 149
 
 
+def widen(bits: int, dtype: int) -> int:
+    """The float32 that has the value of a 16-bit float; for a NaN one of the same sign."""
+    sign = is_negative(bits, dtype) << 31
+    if not is_finite(bits, dtype):
+        fraction_width = LAYOUTS[dtype][1]
+        return sign | 0x7F800000 | (bits & ((1 << fraction_width) - 1)) << (23 - fraction_width)
+    magnitude = abs(exact(bits, dtype))
+    exponent = max(magnitude.bit_length() - 23, 0)
+    if exponent == 0:
+        return sign | magnitude
+    return sign | exponent << 23 | (magnitude >> (exponent - 1) & 0x7FFFFF)
+
+
+@functools.cache
+def narrow(bits: int, dtype: int) -> int:
+    """The finite 16-bit float nearest to a finite float32, on a tie the even one; same sign."""
+    exponent_width, fraction_width = LAYOUTS[dtype]
+    largest = (((1 << exponent_width) - 1) << fraction_width) - 1
+    magnitude = abs(exact(bits))
+    below, above = 0, largest + 1  # without a sign, floats ascend like their bits
+    while above - below > 1:
+        middle = (below + above) // 2
+        if exact(middle, dtype) <= magnitude:
+            below = middle
+        else:
+            above = middle
+    candidates = range(below, min(below + 1, largest) + 1)
+    closest = min(candidates, key=lambda half: (abs(exact(half, dtype) - magnitude), half & 1))
+    return is_negative(bits) << 15 | closest
+
+
 def key(bits: int) -> int:
-    """The ordered integer key: signed, and ascending with the value."""
+    """The ordered integer key of a float32: signed, and ascending with the value."""
     flipped = bits ^ (0x7FFFFFFF if bits >> 31 else 0)
     return flipped - 2**32 if flipped >> 31 else flipped
 
@@ -89,27 +145,29 @@ def key_of_int(value: int) -> int:
     return key(struct.unpack("<I", struct.pack("<f", value))[0])
 
 
-# ------------------------------------------------------------------ quantiser
+# ------------------------------------------------------------------ codec
 
 
 class Codec(NamedTuple):
-    """What both ends agree on; centroids as float32 bits."""
+    """What both ends agree on; centroids as float32 bits, one codebook per group of channels."""
 
-    centroids: tuple[int, ...]
+    codebooks: tuple[tuple[int, ...], ...]
     dtype: int
     shape: tuple[int, ...]
+    axis: int = 0  # counts the channels, where there are several codebooks
 
     @property
     def bits(self) -> int:
-        return len(self.centroids).bit_length() - 1
+        return len(self.codebooks[0]).bit_length() - 1
 
     @property
     def description(self) -> bytes:
-        return (
-            struct.pack("<4B", self.bits, self.dtype, len(self.shape), 0)
-            + struct.pack(f"<{len(self.shape)}I", *self.shape)
-            + struct.pack(f"<{len(self.centroids)}I", *self.centroids)
-        )
+        grouped = len(self.codebooks) > 1
+        numbers = [*self.shape, *([len(self.codebooks)] if grouped else [])]
+        numbers += itertools.chain(*self.codebooks)
+        axis_byte = self.axis + 1 if grouped else 0
+        head = struct.pack("<4B", self.bits, self.dtype, len(self.shape), axis_byte)
+        return head + struct.pack(f"<{len(numbers)}I", *numbers)
 
     @property
     def id(self) -> int:
@@ -132,6 +190,12 @@ def elements_of(shape: Sequence[int]) -> int:
     return 0 if 0 in shape else product
 
 
+def check_groups(groups: int, shape: Sequence[int], axis: int) -> None:
+    """ValueError for several codebooks that no codec of that shape may have."""
+    if shape[axis] == 0 or shape[axis] % groups:
+        raise ValueError("channels do not form equal groups")
+
+
 def check_centroids(centroids: Sequence[int]) -> None:
     if len(centroids) not in (2, 4, 8, 16, 32, 64, 128, 256):
         raise ValueError("not 2**bits centroids")
@@ -144,20 +208,38 @@ def check_centroids(centroids: Sequence[int]) -> None:
         raise ValueError("centroids do not ascend")
 
 
+def groups_of(codec: Codec) -> Iterable[int]:
+    """The group of each element's channel, in row-major order."""
+    if len(codec.codebooks) == 1:
+        return itertools.repeat(0)
+    if codec.elements == 0:
+        return ()
+    channels = codec.shape[codec.axis] // len(codec.codebooks)
+    return (at[codec.axis] // channels for at in itertools.product(*map(range, codec.shape)))
+
+
+# ------------------------------------------------------------------ quantiser
+
+
 def nearest(centroids: Sequence[int], value: int) -> int:
     """What the quantiser means: the nearest centroid, the lower of two; `value` is exact."""
     distances = [abs(value - exact(bits)) for bits in centroids]
     return distances.index(min(distances))
 
 
+def index_of(centroids: Sequence[int], dtype: int, element: int) -> int:
+    if dtype not in LAYOUTS:
+        return nearest(centroids, exact_of_int(element))
+    if is_finite(element, dtype):
+        return nearest(centroids, exact(element, dtype))
+    return 0 if is_negative(element, dtype) else len(centroids) - 1
+
+
 def quantize(codec: Codec, feature: Sequence[int]) -> list[int]:
-    """Indices of a feature: float32 bits, or integers."""
-    if codec.dtype != FLOAT32:
-        return [nearest(codec.centroids, exact_of_int(value)) for value in feature]
-    last = len(codec.centroids) - 1
+    """Indices of a feature: the bits of floats, or integers."""
     return [
-        nearest(codec.centroids, exact(bits)) if is_finite(bits) else 0 if bits >> 31 else last
-        for bits in feature
+        index_of(codec.codebooks[group], codec.dtype, element)
+        for element, group in zip(feature, groups_of(codec))
     ]
 
 
@@ -178,21 +260,36 @@ def thresholds(centroids: Sequence[int]) -> list[int]:
     return [threshold(low, high) for low, high in zip(centroids, centroids[1:])]
 
 
+def key_of(dtype: int, element: int) -> int:
+    if dtype in (INT8, UINT8):
+        return key_of_int(element)
+    return key(element if dtype == FLOAT32 else widen(element, dtype))
+
+
 def quantize_by_keys(codec: Codec, feature: Sequence[int]) -> list[int]:
     """How an implementation does it.  Gives the same indices as `quantize`."""
-    table = thresholds(codec.centroids)
-    of = key if codec.dtype == FLOAT32 else key_of_int
-    return [sum(limit < of(value) for limit in table) for value in feature]
+    tables = [thresholds(centroids) for centroids in codec.codebooks]
+    keys = [key_of(codec.dtype, element) for element in feature]
+    return [
+        sum(limit < own for limit in tables[group]) for own, group in zip(keys, groups_of(codec))
+    ]
+
+
+def restored(centroids: Sequence[int], dtype: int) -> list[int]:
+    """What the indices 0, 1, ... give: the bits of floats, or integers."""
+    if dtype == FLOAT32:
+        return list(centroids)
+    if dtype in LAYOUTS:
+        return [narrow(bits, dtype) for bits in centroids]
+    low, high = (-128, 127) if dtype == INT8 else (0, 255)
+    half, one = exact_of_int(1) // 2, exact_of_int(1)
+    return [min(max((exact(bits) + half) // one, low), high) for bits in centroids]
 
 
 def dequantize(codec: Codec, indices: Sequence[int]) -> list[int]:
-    """Values of indices: float32 bits, or integers."""
-    if codec.dtype == FLOAT32:
-        return [codec.centroids[index] for index in indices]
-    low, high = (-128, 127) if codec.dtype == INT8 else (0, 255)
-    half, one = exact_of_int(1) // 2, exact_of_int(1)
-    table = [min(max((exact(bits) + half) // one, low), high) for bits in codec.centroids]
-    return [table[index] for index in indices]
+    """Values of indices: the bits of floats, or integers."""
+    tables = [restored(centroids, codec.dtype) for centroids in codec.codebooks]
+    return [tables[group][index] for index, group in zip(indices, groups_of(codec))]
 
 
 # ------------------------------------------------------------------ bit packing
@@ -633,7 +730,7 @@ class Decoded(NamedTuple):
     codec: Codec
     coder: int
     indices: list[int]
-    feature: list[int]  # float32 bits, or integers
+    feature: list[int]  # the bits of floats, or integers
 
 
 def decode(frame: bytes, codec: Codec | None = None, max_elements: int = MAX_ELEMENTS) -> Decoded:
@@ -650,7 +747,8 @@ def decode(frame: bytes, codec: Codec | None = None, max_elements: int = MAX_ELE
         if described.elements > max_elements:
             raise FrameLimitError("more elements than the caller allows")
         try:
-            check_centroids(described.centroids)
+            for centroids in described.codebooks:
+                check_centroids(centroids)
         except ValueError as error:
             raise CorruptFrameError(str(error)) from None
         codec = described
@@ -689,17 +787,31 @@ def _parse(frame: bytes) -> tuple[int, Codec | None, int, bytes]:
     if compact:
         _, coder, codec_id = struct.unpack_from("<BBI", body)
         return codec_id, None, coder, body[6:]
-    bits, dtype, rank, reserved = struct.unpack_from("<4B", body, 8)
-    if not 1 <= bits <= 8 or dtype not in DTYPES.values() or rank > MAX_RANK or reserved:
-        raise CorruptFrameError("bits, dtype, rank or reserved byte")
-    size = 4 + 4 * rank + 4 * 2**bits
+    bits, dtype, rank, axis_byte = struct.unpack_from("<4B", body, 8)
+    if not 1 <= bits <= 8 or dtype not in DTYPES.values() or rank > MAX_RANK or axis_byte > rank:
+        raise CorruptFrameError("bits, dtype, rank or axis")
+    groups, head = 1, 4 + 4 * rank
+    if axis_byte:
+        if len(body) < 8 + head + 4:
+            raise CorruptFrameError("the number of codebooks lies beyond the frame")
+        groups = struct.unpack_from("<I", body, 8 + head)[0]
+        if not 2 <= groups <= MAX_GROUPS:
+            raise CorruptFrameError("not several codebooks, or too many")
+        head += 4
+    size = head + 4 * groups * 2**bits
     if len(body) < 8 + size + 1:
         raise CorruptFrameError("the description reaches beyond the frame")
     description, coder, payload = body[8 : 8 + size], body[8 + size], body[8 + size + 1 :]
     shape = struct.unpack_from(f"<{rank}I", description, 4)
-    centroids = struct.unpack_from(f"<{2**bits}I", description, 4 + 4 * rank)
+    codebooks = tuple(
+        struct.unpack_from(f"<{2**bits}I", description, head + 4 * group * 2**bits)
+        for group in range(groups)
+    )
+    axis = max(axis_byte - 1, 0)
     try:
         elements_of(shape)
+        if axis_byte:
+            check_groups(groups, shape, axis)
     except ValueError as error:
         raise CorruptFrameError(str(error)) from None
-    return crc32c(description), Codec(centroids, dtype, shape), coder, payload
+    return crc32c(description), Codec(codebooks, dtype, shape, axis), coder, payload

@@ -10,6 +10,7 @@ A released vector is never rewritten: a difference means that the reference or t
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import struct
@@ -29,6 +30,7 @@ LENGTHS = (
     *(127, 128, 129, 255, 256, 257, 511, 512, 513),
 )
 DTYPE_NAMES = {number: name for name, number in ref.DTYPES.items()}
+NARROW = (ref.FLOAT16, ref.BFLOAT16)
 
 NAN_AND_EXTREMES = (
     *(0x7FC00000, 0xFFC00000, 0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF),  # NaNs
@@ -51,12 +53,18 @@ def hex32(values: Iterable[int]) -> str:
     return "".join(f"{value & 0xFFFFFFFF:08x}" for value in values)
 
 
+def hex16(values: Iterable[int]) -> str:
+    return "".join(f"{value:04x}" for value in values)
+
+
 def hex8(values: Iterable[int]) -> str:
     return "".join(f"{value & 0xFF:02x}" for value in values)
 
 
 def feature_hex(dtype: int, feature: Iterable[int]) -> str:
-    return hex32(feature) if dtype == ref.FLOAT32 else hex8(feature)
+    if dtype == ref.FLOAT32:
+        return hex32(feature)
+    return hex16(feature) if dtype in NARROW else hex8(feature)
 
 
 # ------------------------------------------------------------------ codebooks
@@ -108,7 +116,51 @@ def codebooks() -> dict[str, list[int]]:
     return tables
 
 
-BOOKS = codebooks()
+def narrow_codebooks() -> dict[str, list[int]]:
+    """Centroids on which rounding to a 16-bit float goes wrong."""
+    tables: dict[str, list[int]] = {}
+    # Half a unit beside 1 and beside the next, with the floats around.
+    tables["half-ties"] = [
+        *(0xBF803000, 0xBF801000),
+        *(0x3F800FFF, 0x3F801000, 0x3F801001, 0x3F802FFF, 0x3F803000, 0x3F803001),
+    ]
+    tables["bfloat-ties"] = [
+        *(0xBF818000, 0xBF808000),
+        *(0x3F807FFF, 0x3F808000, 0x3F808001, 0x3F817FFF, 0x3F818000, 0x3F818001),
+    ]
+    # The largest, half a unit above it, where infinity would be, and beyond.
+    tables["half-overflow"] = [
+        *(0xFF7FFFFF, 0xC7800000, 0xC77FF000, 0xC77FE000),
+        *(0x477FE001, 0x477FEFFF, 0x477FF000, 0x47800000),
+    ]
+    tables["bfloat-overflow"] = [
+        *(0xFF7FFFFF, 0xFF7F8000, 0xFF7F7FFF, 0xFF7F0000),
+        *(0x7F7F0001, 0x7F7F7FFF, 0x7F7F8000, 0x7F7FFFFF),
+    ]
+    # Between zero and the least; denormals; between the last denormal and the first normal.
+    tables["half-tiny"] = [
+        *(0xB3400000, 0xB3000001, 0xB3000000, 0x00000001),
+        *(0x33000000, 0x33000001, 0x33C00000, 0x387FE000),
+    ]
+    tables["bfloat-tiny"] = [
+        *(0x8000C000, 0x80008001, 0x80008000, 0x00000001),
+        *(0x00008000, 0x00008001, 0x00018000, 0x007F8000),
+    ]
+    return tables
+
+
+def other_codebooks() -> dict[str, list[int]]:
+    """For codecs with several, in the widths of which there is but one so far."""
+    tables: dict[str, list[int]] = {}
+    for bits in range(4, 8):
+        rng = random.Random(f"others-{bits}")
+        steps = rng.sample(range(-150 * 64, 280 * 64), 1 << bits)
+        tables[f"others-{bits}"] = [float_bits(step / 64) for step in sorted(steps)]
+    return tables
+
+
+FLOAT32_BOOKS = codebooks()
+BOOKS = {**FLOAT32_BOOKS, **narrow_codebooks(), **other_codebooks()}
 
 
 def codebook_entries() -> Iterator[dict[str, Any]]:
@@ -116,9 +168,7 @@ def codebook_entries() -> Iterator[dict[str, Any]]:
         ref.check_centroids(centroids)
         keys = ref.thresholds(centroids)
         outputs = {
-            DTYPE_NAMES[dtype]: hex8(
-                ref.dequantize(ref.Codec(tuple(centroids), dtype, ()), range(len(centroids)))
-            )
+            DTYPE_NAMES[dtype]: hex8(ref.restored(centroids, dtype))
             for dtype in (ref.INT8, ref.UINT8)
         }
         yield {
@@ -129,8 +179,25 @@ def codebook_entries() -> Iterator[dict[str, Any]]:
         }
 
 
-def codec_of(book: str, dtype: int, shape: Sequence[int]) -> ref.Codec:
-    return ref.Codec(tuple(BOOKS[book]), dtype, tuple(shape))
+def codec_of(
+    books: str | Sequence[str], dtype: int, shape: Sequence[int], axis: int = 0
+) -> ref.Codec:
+    names = [books] if isinstance(books, str) else books
+    return ref.Codec(tuple(tuple(BOOKS[name]) for name in names), dtype, tuple(shape), axis)
+
+
+def codec_words(codec: ref.Codec) -> dict[str, Any]:
+    """The codec as an entry has it."""
+    names = [
+        next(name for name, table in BOOKS.items() if tuple(table) == centroids)
+        for centroids in codec.codebooks
+    ]
+    several = {"codebooks": names, "axis": codec.axis}
+    return {
+        **({"codebook": names[0]} if len(names) == 1 else several),
+        "dtype": DTYPE_NAMES[codec.dtype],
+        "shape": list(codec.shape),
+    }
 
 
 # ------------------------------------------------------------------ quantiser
@@ -145,8 +212,44 @@ def telling_values(centroids: Sequence[int]) -> list[int]:
     return [*NAN_AND_EXTREMES, *dict.fromkeys(around)]
 
 
+def beside(half: int, step: int) -> int:
+    """The 16-bit float so many places above a finite one; -0.0 and 0.0 are two."""
+    place = (half if half < 0x8000 else 0x7FFF - half) + step
+    return place if place >= 0 else 0x7FFF - place
+
+
+def telling_halves(centroids: Sequence[int], dtype: int) -> list[int]:
+    """The same in a 16-bit type: at and next to what is nearest to thresholds and centroids."""
+    exponent_width, fraction_width = ref.LAYOUTS[dtype]
+    infinity = ((1 << exponent_width) - 1) << fraction_width
+    positive = (
+        *(infinity, infinity + 1, infinity + (1 << (fraction_width - 1)), 0x7FFF),  # and NaNs
+        *(infinity - 1, 0, 1, (1 << fraction_width) - 1, 1 << fraction_width),
+    )
+    floats = [ref.bits_of_key(key) for key in ref.thresholds(centroids)] + list(centroids)
+    if len(floats) > 16:
+        floats = floats[:: len(floats) // 13]
+    around = (beside(ref.narrow(bits, dtype), step) for bits in floats for step in (-1, 0, 1))
+    return list(dict.fromkeys([*positive, *(0x8000 | half for half in positive), *around]))
+
+
+def narrow_entries() -> Iterator[dict[str, Any]]:
+    for (name, centroids), dtype in itertools.product(BOOKS.items(), NARROW):
+        codec = codec_of(name, dtype, ())
+        values = telling_halves(centroids, dtype)
+        indices = ref.quantize(codec, values)
+        assert indices == ref.quantize_by_keys(codec, values), name
+        yield {
+            "codebook": name,
+            "dtype": DTYPE_NAMES[dtype],
+            "values": hex16(values),
+            "indices": hex8(indices),
+            "restored": hex16(ref.restored(centroids, dtype)),
+        }
+
+
 def quantize_entries() -> Iterator[dict[str, Any]]:
-    for name, centroids in BOOKS.items():
+    for name, centroids in FLOAT32_BOOKS.items():
         codec = codec_of(name, ref.FLOAT32, ())
         values = telling_values(centroids)
         indices = ref.quantize(codec, values)
@@ -174,8 +277,9 @@ def quantize_entries() -> Iterator[dict[str, Any]]:
 
 
 def random_feature(rng: random.Random, dtype: int, count: int) -> list[int]:
-    if dtype == ref.FLOAT32:
-        return [float_bits(rng.randrange(-160 * 64, 290 * 64) / 64) for _ in range(count)]
+    if dtype in ref.LAYOUTS:
+        floats = [float_bits(rng.randrange(-160 * 64, 290 * 64) / 64) for _ in range(count)]
+        return floats if dtype == ref.FLOAT32 else [ref.narrow(bits, dtype) for bits in floats]
     low = -128 if dtype == ref.INT8 else 0
     return [rng.randrange(low, low + 256) for _ in range(count)]
 
@@ -183,22 +287,28 @@ def random_feature(rng: random.Random, dtype: int, count: int) -> list[int]:
 def pack_entry(
     name: str, book: str, dtype: int, shape: Sequence[int], feature: Sequence[int], full: bool
 ) -> dict[str, Any]:
-    codec = codec_of(book, dtype, shape)
+    return frame_entry(name, codec_of(book, dtype, shape), feature, full)
+
+
+def frame_entry(name: str, codec: ref.Codec, feature: Sequence[int], full: bool) -> dict[str, Any]:
     assert len(feature) == codec.elements
     indices = ref.quantize(codec, feature)
     assert indices == ref.quantize_by_keys(codec, feature), name
     entry = {
         "name": name,
-        "codebook": book,
-        "dtype": DTYPE_NAMES[dtype],
-        "shape": list(shape),
-        "feature": feature_hex(dtype, feature),
+        **codec_words(codec),
+        "feature": feature_hex(codec.dtype, feature),
         "indices": hex8(indices),
         "compact": ref.encode_pack(codec, feature).hex(),
     }
     if full:
         entry["self_describing"] = ref.encode_pack(codec, feature, self_describing=True).hex()
     return entry
+
+
+def without_long_indices(entry: dict[str, Any], elements: int) -> dict[str, Any]:
+    """For their size: the payload says them."""
+    return {key: value for key, value in entry.items() if key != "indices" or elements <= 16}
 
 
 def pack_entries() -> Iterator[dict[str, Any]]:
@@ -219,7 +329,7 @@ def pack_entries() -> Iterator[dict[str, Any]]:
             feature = random_feature(random.Random(name), dtype, 11)
             full = bits <= 5 or dtype == ref.FLOAT32
             yield pack_entry(name, f"levels-{bits}", dtype, [11], feature, full)
-    for name, centroids in BOOKS.items():
+    for name, centroids in FLOAT32_BOOKS.items():
         if not name.startswith("levels") and len(centroids) <= 8:
             feature = telling_values(centroids)
             yield pack_entry(
@@ -254,6 +364,97 @@ def shape_entries() -> Iterator[dict[str, Any]]:
         dtype = (ref.FLOAT32, ref.INT8, ref.UINT8)[at % 3]
         feature = random_feature(random.Random(name), dtype, ref.elements_of(shape))
         yield pack_entry(name, f"levels-{1 + at % 4}", dtype, shape, feature, full=True)
+
+
+def narrow_frame_entries() -> Iterator[dict[str, Any]]:
+    for bits in range(1, 9):
+        for at, length in enumerate((1, 9, 31, 65)):
+            dtype = NARROW[(bits + at) % 2]
+            name = f"narrow-{bits}-{length}"
+            feature = random_feature(random.Random(name), dtype, length)
+            entry = pack_entry(name, f"levels-{bits}", dtype, [length], feature, full=bits <= 2)
+            yield without_long_indices(entry, length)
+    for book, dtype in itertools.product(narrow_codebooks(), NARROW):
+        feature = telling_halves(BOOKS[book], dtype)
+        shape = [len(feature)]
+        name = f"narrow-{book}-{DTYPE_NAMES[dtype]}"
+        yield pack_entry(name, book, dtype, shape, feature, full=True)
+
+
+# ------------------------------------------------------------------ channels
+
+
+BOOKS_OF_WIDTH: dict[int, list[str]] = {
+    1: ["levels-1", "symmetric", "two-sum-down", "huge-symmetric", "denormal-signs"],
+    2: ["levels-2", "relu", "halves", "adjacent-negative", "clamp-edge"],
+    3: ["levels-3", "half-tiny", "clamped", "half-ties", "bfloat-overflow"],
+    **{bits: [f"levels-{bits}", f"others-{bits}"] for bits in range(4, 8)},
+    8: ["levels-8", "uint8", "int8"],
+}
+
+# Shape, axis, codebooks: elements of one group follow one another in runs of every kind.
+CHANNELS = (
+    # first: runs of many, whole bytes of payload or not
+    *(((3, 4, 5), 0, 3), ((2, 4, 6), 0, 2), ((4, 3, 5), 0, 2), ((3, 17), 0, 3), ((2, 16), 0, 2)),
+    *(((2, 15), 0, 2), ((6, 1, 8), 0, 3), ((5, 8), 0, 5)),
+    # last, each with its own: runs of one
+    *(((3, 4, 5), 2, 5), ((2, 3, 8), 2, 8), ((3, 17), 1, 17), ((2, 33), 1, 33), ((16,), 0, 16)),
+    # last, several to a group
+    *(((2, 3, 6), 2, 3), ((2, 12), 1, 4), ((36,), 0, 4), ((48,), 0, 3), ((1, 64), 1, 2)),
+    # in the middle
+    *(((2, 3, 4), 1, 3), ((2, 4, 8), 1, 2), ((2, 2, 19), 1, 2)),
+    *(((1, 2, 1, 2, 1, 2, 1, 2), 5, 2), ((2, 1, 1, 1, 2, 1, 1, 3), 0, 2)),
+    # no elements
+    *(((0, 4), 1, 2), ((4, 0), 0, 2), ((2, 0, 3), 2, 3)),
+)
+
+
+def channel_codec(bits: int, dtype: int, shape: Sequence[int], axis: int, groups: int) -> ref.Codec:
+    books = itertools.islice(itertools.cycle(BOOKS_OF_WIDTH[bits]), groups)
+    return codec_of(list(books), dtype, shape, axis)
+
+
+def channel_feature(rng: random.Random, codec: ref.Codec) -> list[int]:
+    """Half of the floats are at or next to something of their own group's codebook."""
+    feature = random_feature(rng, codec.dtype, codec.elements)
+    if codec.dtype not in ref.LAYOUTS:
+        return feature
+    tables = [
+        telling_values(own) if codec.dtype == ref.FLOAT32 else telling_halves(own, codec.dtype)
+        for own in codec.codebooks
+    ]
+    return [
+        rng.choice(tables[group]) if rng.randrange(2) else element
+        for element, group in zip(feature, ref.groups_of(codec))
+    ]
+
+
+def channel_entries() -> Iterator[dict[str, Any]]:
+    dtypes = (ref.FLOAT16, ref.INT8, ref.BFLOAT16, ref.UINT8, ref.FLOAT32)
+    for at, ((shape, axis, groups), _) in enumerate(itertools.product(CHANNELS, range(3))):
+        # every pair in 40 entries; float16 meets half-tiny in runs of one and of two
+        bits, dtype = 1 + (at + 1) % 8, dtypes[at % 5]
+        codec = channel_codec(bits, dtype, shape, axis, groups)
+        name = f"channels-{'x'.join(map(str, shape))}-{axis}-{groups}-{bits}-{DTYPE_NAMES[dtype]}"
+        feature = channel_feature(random.Random(name), codec)
+        entry = frame_entry(name, codec, feature, full=groups << bits <= 16)
+        yield without_long_indices(entry, codec.elements)
+    for name, dtype, shape, axis, groups in (
+        ("first", ref.FLOAT16, (2, 8, 10), 0, 2),
+        ("last", ref.INT8, (40, 5), 1, 5),
+        ("groups", ref.BFLOAT16, (2, 6, 10), 1, 3),
+    ):
+        codec = channel_codec(2, dtype, shape, axis, groups)
+        few = random_feature(random.Random(f"lzma-channels-{name}"), dtype, 3)
+        feature = [few[i // 7 % 3] for i in range(codec.elements)]
+        entry = frame_entry(f"lzma-channels-{name}", codec, feature, full=False)
+        payload = ref.encode_lzma(ref.pack(ref.quantize(codec, feature), 2))
+        entry["payload"] = payload.hex()
+        entry["compact"] = ref.build(codec, ref.LZMA, payload).hex()
+        entry["self_describing"] = ref.build(codec, ref.LZMA, payload, self_describing=True).hex()
+        # a reader checks the length against that of the packed indices
+        assert ref.decode(bytes.fromhex(entry["compact"]), codec).coder == ref.LZMA
+        yield entry
 
 
 # ------------------------------------------------------------------ lzma
@@ -372,7 +573,6 @@ def bad_entries() -> Iterator[dict[str, Any]]:
     payload = ref.pack(indices, 2)
 
     def bad(name: str, why: str, frame: bytes, codec: ref.Codec = codec, **more: Any) -> Any:
-        book = next(name for name, table in BOOKS.items() if tuple(table) == codec.centroids)
         expected: list[str | None] = []
         for own in (None, codec):
             try:
@@ -385,9 +585,7 @@ def bad_entries() -> Iterator[dict[str, Any]]:
         return {
             "name": f"bad-{name}",
             "why": why,
-            "codebook": book,
-            "dtype": DTYPE_NAMES[codec.dtype],
-            "shape": list(codec.shape),
+            **codec_words(codec),
             "frame": frame.hex(),
             "error": expected[0],
             "error_with_codec": expected[1],
@@ -400,7 +598,7 @@ def bad_entries() -> Iterator[dict[str, Any]]:
     def patched(at: int, byte: int) -> bytes:
         return description[:at] + bytes([byte]) + description[at + 1 :]
 
-    def with_shape(*shape: int, centroids: Sequence[int] = codec.centroids) -> bytes:
+    def with_shape(*shape: int, centroids: Sequence[int] = codec.codebooks[0]) -> bytes:
         bits = len(centroids).bit_length() - 1
         return (
             struct.pack("<4B", bits, ref.FLOAT32, len(shape), 0)
@@ -444,12 +642,13 @@ def bad_entries() -> Iterator[dict[str, Any]]:
     wide = b"\x09" + codec_of("relu", ref.FLOAT32, [3]).description[1:8]
     wide += struct.pack("<512I", *(float_bits(value) for value in range(512)))
     yield bad("bits-9-whole", "bits are 1 to 8, with all else in place", described(wide, bytes(4)))
-    for dtype in (1, 2, 5, 9, 255):
+    for dtype in (5, 9, 255):
         yield bad(f"dtype-{dtype}", "no such dtype", described(patched(1, dtype)))
     yield bad("rank-9", "rank is at most 8", described(with_shape(1, 1, 1, 1, 1, 1, 1, 2, 3)))
     yield bad("rank-255", "rank is at most 8", described(patched(2, 255)))
-    for byte in (1, 128, 255):
-        yield bad(f"reserved-{byte}", "the reserved byte is 0", described(patched(3, byte)))
+    for byte in (3, 128, 255):
+        yield bad(f"axis-{byte}", "the shape has no such axis", described(patched(3, byte)))
+    yield bad("axis-only", "0.0, a centroid, would count the codebooks", described(patched(3, 1)))
     yield bad("rank-beyond", "the dims reach beyond the frame", described(patched(2, 8), b""))
     yield bad("centroids-beyond", "the centroids reach beyond", described(patched(0, 8)))
     yield bad(
@@ -497,6 +696,7 @@ def bad_entries() -> Iterator[dict[str, Any]]:
     yield bad("mismatch-codebook", "another codebook", ref.build(other, ref.PACK, payload))
     other = codec_of("relu", ref.INT8, [2, 3])
     yield bad("mismatch-dtype", "another dtype", ref.build(other, ref.PACK, payload))
+    yield from _bad_groups(bad)
 
     # the payload
     both: list[tuple[str, str, ref.Codec, int, bytes]] = []
@@ -528,6 +728,97 @@ def bad_entries() -> Iterator[dict[str, Any]]:
         yield bad(f"{name}-compact", why, frame, own)
         frame = ref.build(own, coder, data, self_describing=True)
         yield bad(f"{name}-self", why, frame, own)
+
+
+def _bad_groups(bad: Any) -> Iterator[dict[str, Any]]:
+    """Refusals that only several codebooks meet."""
+    codec = codec_of(["relu", "halves"], ref.FLOAT16, [4, 2])
+    indices = [0, 1, 2, 3, 3, 2, 1, 0]
+    payload = ref.pack(indices, 2)
+    books = codec.codebooks
+
+    def entry(name: str, why: str, frame: bytes, own: ref.Codec = codec, **more: Any) -> Any:
+        return bad(f"groups-{name}", why, frame, own, **more)
+
+    def described(
+        shape: Sequence[int] = codec.shape,
+        axis_byte: int = 1,
+        groups: int = 2,
+        codebooks: Sequence[Sequence[int]] = books,
+    ) -> bytes:
+        numbers = [*shape, groups, *itertools.chain(*codebooks)]
+        head = struct.pack("<4B", 2, ref.FLOAT16, len(shape), axis_byte)
+        return head + struct.pack(f"<{len(numbers)}I", *numbers)
+
+    def framed(description: bytes, payload: bytes = payload) -> bytes:
+        return ref.build_self_describing(description, ref.PACK, payload)
+
+    assert described() == codec.description
+    for groups in (0, 3, 65536, 65537, 2**32 - 1):
+        why = "there are fewer codebooks" if 2 < groups <= 65536 else "2 to 65,536 codebooks"
+        yield entry(f"{groups}", why, framed(described(groups=groups)))
+    one = described(groups=1, codebooks=books[:1])
+    yield entry("1", "one codebook is written without a number", framed(one))
+    last = described((1, 1, 1, 1, 1, 1, 4, 2), 9)
+    yield entry("axis-beyond", "the shape has no such axis", framed(last))
+    scalar = framed(described(shape=()), b"\0")
+    yield entry("scalar", "a scalar has no axis", scalar)
+    for shape, axis_byte in (((3, 2), 1), ((1, 2), 1), ((4, 3), 2)):
+        name = f"{shape[0]}x{shape[1]}-axis-{axis_byte - 1}"
+        frame = framed(described(shape, axis_byte), bytes(ref.packed_size(shape[0] * shape[1], 2)))
+        yield entry(name, "the channels do not form equal groups", frame)
+    for shape, axis_byte in (((0, 2), 1), ((4, 0), 2)):
+        name = f"{shape[0]}x{shape[1]}-axis-{axis_byte - 1}"
+        frame = framed(described(shape, axis_byte), b"")
+        yield entry(name, "no channels", frame)
+    too_many = described((2**29, 2))
+    yield entry("elements", "more than 2**29 - 1 elements", framed(too_many))
+    short = ref.with_checksum(b"SPC\1" + struct.pack("<I4B", 16, 2, ref.FLOAT16, 8, 1))
+    yield entry("no-dims", "ends before the dimensions", short)
+    whole = codec.description
+    for name, why, length in (
+        ("no-number", "ends before the number of codebooks", 12),
+        ("part-number", "ends in the number of codebooks", 14),
+        ("no-centroids", "ends behind the number of codebooks", 16),
+        ("half", "ends behind the first codebook", 32),
+        ("no-coder", "ends behind the description", len(whole)),
+    ):
+        head = b"SPC\1" + struct.pack("<I", 8 + length + 4)
+        yield entry(name, why, ref.with_checksum(head + whole[:length]))
+    for name, why, second in (
+        ("unsorted", "centroids of the second codebook do not ascend", (0, 2, 1, 3)),
+        ("repeated", "a centroid of the second codebook is repeated", (0, 1, 1, 3)),
+        ("nan", "a centroid of the second codebook is NaN", (0, 1, 2, 0x7FC00000)),
+        ("infinite", "a centroid of the second codebook is infinite", (0xFF800000, 0, 1, 2)),
+        ("negative-zero", "a centroid of the second codebook is -0.0", (0x80000000, 1, 2, 3)),
+    ):
+        yield entry(name, why, framed(described(codebooks=(books[0], second))))
+    yield entry(
+        "limit",
+        "more elements than the caller allows, and centroids that do not ascend",
+        framed(described(codebooks=(books[0], books[0][::-1]))),
+        max_elements=7,
+    )
+    # another codec's frame
+    for name, why, other in (
+        ("axis", "another axis", codec_of(["relu", "halves"], ref.FLOAT16, [4, 2], 1)),
+        ("order", "other codebooks", codec_of(["halves", "relu"], ref.FLOAT16, [4, 2])),
+        ("more", "more codebooks", codec_of(["relu", "halves"] * 2, ref.FLOAT16, [4, 2])),
+        ("one", "one codebook", codec_of("relu", ref.FLOAT16, [4, 2])),
+        ("dtype", "another dtype", codec_of(["relu", "halves"], ref.BFLOAT16, [4, 2])),
+    ):
+        yield entry(f"mismatch-{name}", why, ref.build(other, ref.PACK, payload))
+    # the payload
+    odd = codec_of(["relu", "halves"], ref.BFLOAT16, [3, 2], 1)
+    padded = ref.pack([0, 1, 2, 3, 3, 2], 2)[:1] + b"\x1b"
+    for self_describing in (False, True):
+        kind = "self" if self_describing else "compact"
+        for name, why, own, data in (
+            ("payload-short", "payload has the wrong length", codec, payload[:-1]),
+            ("padding", "an unused bit is set", odd, padded),
+        ):
+            frame = ref.build(own, ref.PACK, data, self_describing)
+            yield entry(f"{name}-{kind}", why, frame, own)
 
 
 def _crc32(data: bytes) -> bytes:
@@ -631,8 +922,11 @@ def files() -> dict[str, str]:
     contents = {
         "codebooks.json": codebook_entries(),
         "quantize.json": quantize_entries(),
+        "narrow.json": narrow_entries(),
         "pack.json": pack_entries(),
+        "narrow-frames.json": narrow_frame_entries(),
         "shapes.json": shape_entries(),
+        "channels.json": channel_entries(),
         "lzma.json": lzma_entries(stored_payloads()),
         "bad.json": bad_entries(),
     }
