@@ -93,6 +93,10 @@ void spc_quantize_channels_f32_avx2(const int32_t *thresholds, uint32_t bits, si
                                     size_t first, const float *values, size_t n, uint8_t *indices);
 void spc_pack_avx2(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed);
 void spc_unpack_avx2(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices);
+uint32_t spc_look_up_f32_avx2(const float *table, uint32_t bits, const uint8_t *indices, size_t n,
+                              float *values);
+uint32_t spc_look_up_u8_avx2(const uint8_t *table, uint32_t bits, const uint8_t *indices, size_t n,
+                             uint8_t *values);
 uint32_t spc_look_up_u16_avx2(const uint16_t *table, uint32_t bits, const uint8_t *indices,
                               size_t n, uint16_t *values);
 void spc_unpack_look_up_f32_avx2(const float *table, uint32_t bits, const uint8_t *packed, size_t n,

@@ -1,0 +1,140 @@
+/* AVX-512: quantise 16-bit floats, and channels that lie side by side. */
+#include "avx512.h"
+
+#if defined(SPC_X86)
+
+/* Level l of the search has 2^l keys of 16 bits: one register of them up to level 5, then 2, 4. */
+#define ROWS16 12
+#define FIRST_ROW16(level) ((level) < 6 ? (level) : (1u << ((level) - 5)) + 4)
+
+/* As in avx512_quantize.c: the key that each value meets, by its path so far. */
+AVX512_INLINE __m512i pick16(const __m512i rows[ROWS16], uint32_t level, __m512i path,
+                             const __mmask32 above[8]) {
+    __m512i a;
+    rows += FIRST_ROW16(level);
+    if (level == 0) {
+        return rows[0];
+    }
+    if (level < 6) {
+        return _mm512_permutexvar_epi16(path, rows[0]);
+    }
+    a = _mm512_permutex2var_epi16(rows[0], path, rows[1]);
+    return level == 6 ? a
+                      : _mm512_mask_blend_epi16(above[6], a,
+                                                _mm512_permutex2var_epi16(rows[2], path, rows[3]));
+}
+
+/* Indices of 32 values, in byte 1 of their lanes, the path in byte 0. */
+AVX512_INLINE __m512i search16(const __m512i rows[ROWS16], uint32_t bits, const uint16_t *values) {
+    const __m512i magnitude = _mm512_set1_epi16(0x7fff), raw = _mm512_loadu_si512(values);
+    const __m512i keys =
+        _mm512_ternarylogic_epi32(raw, _mm512_srai_epi16(raw, 15), magnitude, 0x78);
+    __m512i path = _mm512_setzero_si512();
+    __mmask32 above[8];
+    for (uint32_t level = 0; level < bits; level++) {
+        const __m512i bit = _mm512_set1_epi16((short)(1 << level | 1 << (8 + bits - 1 - level)));
+        above[level] = _mm512_cmpgt_epi16_mask(keys, pick16(rows, level, path, above));
+        path = _mm512_mask_add_epi16(path, above[level], path, bit);
+    }
+    return path;
+}
+
+AVX512_INLINE void load_rows16(const int16_t *thresholds, uint32_t bits, __m512i rows[ROWS16]) {
+    uint8_t start[SPC_MAX_CENTROIDS] = {0}; /* the lowest index that each path leads to */
+    for (uint32_t level = 0; level < bits; level++) {
+        const uint32_t half = 1u << (bits - 1 - level), paths = 1u << level;
+        int16_t keys[SPC_MAX_CENTROIDS / 2] = {0};
+        for (uint32_t path = 0; path < paths; path++) {
+            keys[path] = thresholds[start[path] + half - 1];
+            start[path + paths] = (uint8_t)(start[path] + half);
+        }
+        for (uint32_t i = 0; 32 * i < paths; i++) {
+            rows[FIRST_ROW16(level) + i] = _mm512_loadu_si512(keys + 32 * i);
+        }
+    }
+    rows[0] = _mm512_set1_epi16(thresholds[(1u << (bits - 1)) - 1]);
+}
+
+/* Indices of 64 values. */
+AVX512_INLINE __m512i quantize64(const __m512i rows[ROWS16], uint32_t bits,
+                                 const uint16_t *values) {
+    __m512i a = _mm512_srli_epi16(search16(rows, bits, values), 8);
+    __m512i b = _mm512_srli_epi16(search16(rows, bits, values + 32), 8);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(a)),
+                              _mm512_cvtepi16_epi8(b), 1);
+}
+
+AVX512_INLINE void quantize(const int16_t *thresholds, uint32_t bits, const uint16_t *values,
+                            size_t n, uint8_t *indices) {
+    __m512i rows[ROWS16];
+    size_t done = 0;
+    load_rows16(thresholds, bits, rows);
+    for (; done + 64 <= n; done += 64) {
+        _mm512_storeu_si512(indices + done, quantize64(rows, bits, values + done));
+    }
+    if (done < n) {
+        uint16_t last[64] = {0};
+        memcpy(last, values + done, (n - done) * sizeof last[0]);
+        _mm512_mask_storeu_epi8(indices + done, first(n - done), quantize64(rows, bits, last));
+    }
+}
+
+AVX512 void spc_quantize_f16_avx512(const int16_t *thresholds, uint32_t bits,
+                                    const uint16_t *values, size_t n, uint8_t *indices){
+    SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, values, n, indices))}
+
+/* `count` values, at most sixteen, of as many channels.  The thresholds of the upper four levels
+ * are compared all, since they lie side by side in memory; below, a binary search gathers them. */
+AVX512_INLINE void quantize_some_channels(const int32_t *thresholds, uint32_t bits, size_t channels,
+                                          const float *values, size_t count, uint8_t *indices) {
+    const __mmask16 lanes = (__mmask16)(0xffffu >> (16 - count));
+    const uint32_t upper = bits < 4 ? bits : 4, lower = bits - upper;
+    const __m512i keys = keys_of_bits(_mm512_maskz_loadu_epi32(lanes, values));
+    __m512i index = _mm512_setzero_si512();
+    for (uint32_t k = 1; k < 1u << upper; k++) {
+        const __m512i row =
+            _mm512_maskz_loadu_epi32(lanes, thresholds + ((k << lower) - 1) * channels);
+        index = _mm512_mask_add_epi32(index, _mm512_cmpgt_epi32_mask(keys, row), index,
+                                      _mm512_set1_epi32(1));
+    }
+    if (lower > 0) {
+        __m512i at;
+        index = _mm512_slli_epi32(index, lower);
+        at = _mm512_mullo_epi32(index, _mm512_set1_epi32((int)channels));
+        at = _mm512_add_epi32(
+            at, _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+        for (uint32_t step = 1u << (lower - 1); step != 0; step >>= 1) {
+            const int stride = (int)(step * channels), back = (int)channels;
+            __m512i probe = _mm512_add_epi32(at, _mm512_set1_epi32(stride - back));
+            __mmask16 above = _mm512_cmpgt_epi32_mask(
+                keys,
+                _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), lanes, probe, thresholds, 4));
+            at = _mm512_mask_add_epi32(at, above, at, _mm512_set1_epi32(stride));
+            index = _mm512_mask_add_epi32(index, above, index, _mm512_set1_epi32((int)step));
+        }
+    }
+    _mm512_mask_cvtepi32_storeu_epi8(indices, lanes, index);
+}
+
+AVX512_INLINE void quantize_channels(const int32_t *thresholds, uint32_t bits, size_t channels,
+                                     size_t first, const float *values, size_t n,
+                                     uint8_t *indices) {
+    while (n > 0) {
+        size_t left = channels - first, count = n < left ? n : left;
+        count = count < 16 ? count : 16;
+        quantize_some_channels(thresholds + first, bits, channels, values, count, indices);
+        values += count;
+        indices += count;
+        n -= count;
+        first = first + count == channels ? 0 : first + count;
+    }
+}
+
+AVX512 void spc_quantize_channels_f32_avx512(const int32_t *thresholds, uint32_t bits,
+                                             size_t channels, size_t first, const float *values,
+                                             size_t n, uint8_t *indices) {
+    SPC_WITH_CONSTANT_BITS(bits,
+                           quantize_channels(thresholds, BITS, channels, first, values, n, indices))
+}
+
+#endif
