@@ -171,6 +171,22 @@ class Codebook:
         target = _values(values, dtype, n, "values", write=True)
         _check(_lib.spc_dequantize(self.struct, dtype, source, n, target))
 
+    def quantize_pack(
+        self, dtype: int, values: np.ndarray[Any, Any], packed: np.ndarray[Any, Any]
+    ) -> None:
+        n = values.size
+        source = _values(values, dtype, n, "values")
+        target = _bytes(packed, packed_size(n, self.struct.bits), "packed", write=True)
+        _check(_lib.spc_quantize_pack(self.struct, dtype, source, n, target))
+
+    def unpack_dequantize(
+        self, dtype: int, packed: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
+    ) -> None:
+        n = values.size
+        source = _bytes(packed, packed_size(n, self.struct.bits), "packed")
+        target = _values(values, dtype, n, "values", write=True)
+        _check(_lib.spc_unpack_dequantize(self.struct, dtype, source, n, target))
+
 
 class Codec:
     def __init__(self, codebook: Codebook, axis: int, dtype: int, shape: Sequence[int]) -> None:

@@ -204,6 +204,34 @@ class Codebook {
         check(status);
     }
 
+    void quantize_pack(int dtype, const py::array &values, py::array &packed) const {
+        const auto n = static_cast<size_t>(values.size());
+        require_plain(values, dtype_of(dtype), n, "values");
+        require_plain(packed, SPC_UINT8, spc_packed_size(n, book.bits), "packed");
+        const void *from = values.data();
+        auto *to = static_cast<uint8_t *>(packed.mutable_data());
+        spc_status status;
+        {
+            py::gil_scoped_release release;
+            status = spc_quantize_pack(&book, dtype_of(dtype), from, n, to);
+        }
+        check(status);
+    }
+
+    void unpack_dequantize(int dtype, const py::array &packed, py::array &values) const {
+        const auto n = static_cast<size_t>(values.size());
+        require_plain(packed, SPC_UINT8, spc_packed_size(n, book.bits), "packed");
+        require_plain(values, dtype_of(dtype), n, "values");
+        const auto *from = static_cast<const uint8_t *>(packed.data());
+        void *to = values.mutable_data();
+        spc_status status;
+        {
+            py::gil_scoped_release release;
+            status = spc_unpack_dequantize(&book, dtype_of(dtype), from, n, to);
+        }
+        check(status);
+    }
+
     spc_codebook book{};
 
   private:
@@ -499,6 +527,10 @@ PYBIND11_MODULE(_core, module) {
         .def("quantize", &Codebook::quantize, py::arg("dtype"), py::arg("values"),
              py::arg("indices"))
         .def("dequantize", &Codebook::dequantize, py::arg("dtype"), py::arg("indices"),
+             py::arg("values"))
+        .def("quantize_pack", &Codebook::quantize_pack, py::arg("dtype"), py::arg("values"),
+             py::arg("packed"))
+        .def("unpack_dequantize", &Codebook::unpack_dequantize, py::arg("dtype"), py::arg("packed"),
              py::arg("values"));
 
     py::class_<Codec>(module, "Codec")

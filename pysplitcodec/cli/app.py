@@ -5,7 +5,13 @@ from typing import Annotated
 import typer
 
 import pysplitcodec
-from pysplitcodec.cli import codec_commands, demo_command, edge_commands, model_commands
+from pysplitcodec.cli import (
+    bench_commands,
+    codec_commands,
+    demo_command,
+    edge_commands,
+    model_commands,
+)
 from pysplitcodec.cli.output import EXIT_CODES
 
 __all__ = ["app"]
@@ -45,3 +51,5 @@ app.command("inspect")(codec_commands.inspect)
 app.command("split")(model_commands.split)
 app.command("serve")(edge_commands.serve)
 app.command("run")(edge_commands.run)
+app.command("info")(bench_commands.info)
+app.add_typer(bench_commands.bench, name="bench")
