@@ -158,41 +158,43 @@ AVX512 uint32_t spc_look_up_f32_avx512(const float *table, uint32_t bits, const 
     return seen;
 }
 
-/* 16 indices are twice `bits` bytes: each lane shifts its own down, and permutations look at no bit
- * above the fourth. */
+/* 16 indices are within 64 bits: each lane takes the byte that its own begins, and permutations
+ * look at no bit above the fourth.  Reads those 64 bits, though `bits` may be less. */
+AVX512_INLINE __m512 unpack_look_up16(__m512 row, uint32_t bits, const uint8_t *packed) {
+#define FROM(pair) ((long long)bits * (2 * (pair)) | (long long)bits * (2 * (pair) + 1) << 32)
+    const __m512i places =
+        _mm512_setr_epi64(FROM(0), FROM(1), FROM(2), FROM(3), FROM(4), FROM(5), FROM(6), FROM(7));
+#undef FROM
+    long long all;
+    memcpy(&all, packed, sizeof all);
+    return _mm512_permutexvar_ps(_mm512_multishift_epi64_epi8(places, _mm512_set1_epi64(all)), row);
+}
+
 AVX512_INLINE void unpack_look_up(const float *table, uint32_t bits, const uint8_t *packed,
                                   size_t n, float *values) {
-    const int b = (int)bits;
-    const __m512i down = _mm512_setr_epi32(0, b, 2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b, 0, b,
-                                           2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b);
-    const uint8_t *end = packed + spc_packed_size(n, bits);
+    const size_t len = spc_packed_size(n, bits), beyond = 8 - 2 * bits;
+    size_t done = 0, whole = len < beyond ? 0 : (len - beyond) / (8 * bits) * 64;
     __m512 row;
-    size_t done = 0;
     repeat(table, sizeof *table << bits, &row, sizeof row);
-    if (bits == 1) {
-        const __m512 zero = _mm512_set1_ps(table[0]), one = _mm512_set1_ps(table[1]);
-        for (; done + 16 <= n; done += 16) {
-            uint16_t mask;
-            memcpy(&mask, packed, sizeof mask);
-            _mm512_storeu_ps(values + done, _mm512_mask_blend_ps(mask, zero, one));
-            packed += sizeof mask;
+    for (whole = whole < n / 64 * 64 ? whole : n / 64 * 64; done < whole; done += 64) {
+        for (uint32_t i = 0; i < 4; i++) {
+            __m512 found = unpack_look_up16(row, bits, packed + 2 * bits * i);
+            if (bits == 1) { /* the bits are the mask */
+                uint16_t mask;
+                memcpy(&mask, packed + 2 * i, sizeof mask);
+                found =
+                    _mm512_mask_blend_ps(mask, _mm512_set1_ps(table[0]), _mm512_set1_ps(table[1]));
+            }
+            _mm512_storeu_ps(values + done + 16 * i, found);
         }
-    }
-    for (; done + 16 <= n && end - packed >= b + 4; done += 16) {
-        int32_t low, high;
-        __m512i both;
-        memcpy(&low, packed, sizeof low);
-        memcpy(&high, packed + bits, sizeof high);
-        both = _mm512_mask_set1_epi32(_mm512_set1_epi32(low), 0xff00, high);
-        _mm512_storeu_ps(values + done, _mm512_permutexvar_ps(_mm512_srlv_epi32(both, down), row));
-        packed += 2 * bits;
+        packed += 8 * bits;
     }
     while (done < n) {
-        uint8_t indices[16];
-        size_t count = n - done < 16 ? n - done : 16;
+        uint8_t indices[64];
+        size_t count = n - done < 64 ? n - done : 64;
         spc_unpack_reference(packed, count, bits, indices);
         (void)look_up32(table, bits, indices, count, values + done);
-        packed += 2 * bits;
+        packed += 8 * bits;
         done += count;
     }
 }

@@ -113,7 +113,11 @@ AVX512_INLINE void quantize_some_channels(const int32_t *thresholds, uint32_t bi
             index = _mm512_mask_add_epi32(index, above, index, _mm512_set1_epi32((int)step));
         }
     }
-    _mm512_mask_cvtepi32_storeu_epi8(indices, lanes, index);
+    if (count == 16) { /* stores by a mask take longer */
+        _mm_storeu_si128((__m128i *)(void *)indices, _mm512_cvtepi32_epi8(index));
+    } else {
+        _mm_mask_storeu_epi8(indices, lanes, _mm512_cvtepi32_epi8(index));
+    }
 }
 
 AVX512_INLINE void quantize_channels(const int32_t *thresholds, uint32_t bits, size_t channels,

@@ -146,6 +146,10 @@ AVX512_INLINE void quantize_pack(const int32_t *thresholds, uint32_t bits, int a
                                  const float *values, size_t n, uint8_t *packed) {
     __m512i rows[ROWS];
     size_t done = 0;
+    if (bits == 8) { /* packed as they are */
+        quantize(thresholds, bits, as_they_are, values, n, packed);
+        return;
+    }
     load_rows(thresholds, bits, rows);
     for (; done + 64 <= n; done += 64) {
         quantize_pack64(rows, thresholds, bits, as_they_are, values + done, packed);
