@@ -28,7 +28,8 @@ AVX512_INLINE __m512i keys_of_bits(__m512i raw) {
 
 /* The 8 * bits bytes of 64 indices that have no bits beyond: neighbours are joined into 2, then 4
  * indices by a multiply-add with 1 and 2^(bits of the lower neighbour), into 8 by shifting the
- * lower four up against the upper four; then the used bytes of the lanes are moved together. */
+ * lower four up against the upper four; then the used bytes of the lanes are moved together.  2 and
+ * 4 bits have whole bytes before the end. */
 AVX512_INLINE __m512i pack64(__m512i x, uint32_t bits) {
     if (bits == 8) {
         return x;
@@ -36,7 +37,8 @@ AVX512_INLINE __m512i pack64(__m512i x, uint32_t bits) {
     const __m512i join2 = _mm512_set1_epi16((short)(1 | 1 << (bits + 8)));
     const __m512i join4 = _mm512_set1_epi32(1 | 1 << (2 * bits + 16));
     const __m512i gap = _mm512_set1_epi64(32 - 4 * (long long)bits);
-#define PLACE(i) (char)((i) / (int)bits * 8 + (i) % (int)bits)
+#define PLACE(i)                                                                                   \
+    (char)(bits == 4 ? 2 * (i) : bits == 2 ? 4 * (i) : (i) / (int)bits * 8 + (i) % (int)bits)
 #define PLACES(i)                                                                                  \
     PLACE((i) + 7), PLACE((i) + 6), PLACE((i) + 5), PLACE((i) + 4), PLACE((i) + 3),                \
         PLACE((i) + 2), PLACE((i) + 1), PLACE(i)
@@ -46,8 +48,12 @@ AVX512_INLINE __m512i pack64(__m512i x, uint32_t bits) {
 #undef PLACE
     /* unsigned times signed: 2^7 fits the former only */
     x = _mm512_maddubs_epi16(join2, x);
-    x = _mm512_madd_epi16(x, join4);
-    x = _mm512_srli_epi64(_mm512_sllv_epi32(x, gap), 32 - 4 * bits);
+    if (bits != 4) {
+        x = _mm512_madd_epi16(x, join4);
+    }
+    if (bits != 4 && bits != 2) {
+        x = _mm512_srli_epi64(_mm512_sllv_epi32(x, gap), 32 - 4 * bits);
+    }
     return _mm512_permutexvar_epi8(places, x);
 }
 

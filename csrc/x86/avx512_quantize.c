@@ -3,68 +3,50 @@
 
 #if defined(SPC_X86)
 
-/* Level l of the search has 2^l thresholds: one register of them up to level 4, then 2, 4, 8. */
-#define ROWS 19
-#define FIRST_ROW(level) ((level) < 5 ? (level) : (1u << ((level) - 4)) + 3)
-
-/* The threshold that each value meets at `level`.  Bit l of `path`, and above[l], is set where the
- * value was above its threshold at level l; permutations look at the lowest 4 or 5 bits. */
-AVX512_INLINE __m512i pick(const __m512i rows[ROWS], uint32_t level, __m512i path,
-                           const __mmask16 above[8]) {
-    __m512i a, b, c, d;
-    rows += FIRST_ROW(level);
-    if (level == 0) {
-        return rows[0];
+/* Stores up to 64 indices, each a byte of x, as they are or packed; returns where the next go. */
+AVX512_INLINE uint8_t *put(__m512i x, uint32_t bits, size_t count, int packing, uint8_t *out) {
+    if (packing) {
+        x = count < 64 ? _mm512_maskz_mov_epi8(first(count), x) : x;
+        _mm512_mask_storeu_epi8(out, first((count * bits + 7) / 8), pack64(x, bits));
+        return out + 8 * bits;
     }
-    if (level < 5) {
-        return _mm512_permutexvar_epi32(path, rows[0]);
-    }
-    a = _mm512_permutex2var_epi32(rows[0], path, rows[1]);
-    if (level == 5) {
-        return a;
-    }
-    b = _mm512_permutex2var_epi32(rows[2], path, rows[3]);
-    a = _mm512_mask_blend_epi32(above[5], a, b);
-    if (level == 6) {
-        return a;
-    }
-    c = _mm512_permutex2var_epi32(rows[4], path, rows[5]);
-    d = _mm512_permutex2var_epi32(rows[6], path, rows[7]);
-    c = _mm512_mask_blend_epi32(above[5], c, d);
-    return _mm512_mask_blend_epi32(above[6], a, c);
+    _mm512_mask_storeu_epi8(out, first(count), x);
+    return out + 64;
 }
 
-/* Indices of 16 values, in byte 1 of their lanes: byte 0 collects the path, which is the index from
- * the other end, so that no step has to shift either. */
-AVX512_INLINE __m512i search(const __m512i rows[ROWS], uint32_t bits, __m512i keys) {
-    __m512i path = _mm512_setzero_si512();
-    __mmask16 above[8];
-    for (uint32_t level = 0; level < bits; level++) {
-        const __m512i bit = _mm512_set1_epi32(1 << level | 1 << (8 + bits - 1 - level));
-        above[level] = _mm512_cmpgt_epi32_mask(keys, pick(rows, level, path, above));
-        path = _mm512_mask_or_epi32(path, above[level], path, bit);
+/* 1 bit: the masks of the comparisons are the packed indices.  Above a negative threshold are all
+ * floats but the negative ones of no less magnitude: a comparison of unsigned bits. */
+AVX512_INLINE uint64_t compare64(int32_t threshold, int as_they_are, const float *values) {
+    const __m512i limit = _mm512_set1_epi32(as_they_are ? threshold : threshold ^ INT32_MAX);
+    uint64_t above = 0;
+    for (int i = 0; i < 4; i++) {
+        __m512i raw = _mm512_loadu_si512(values + 16 * i);
+        above |= (uint64_t)(as_they_are ? _mm512_cmpgt_epi32_mask(raw, limit)
+                                        : _mm512_cmplt_epu32_mask(raw, limit))
+                 << (16 * i);
     }
-    return path;
+    return above;
 }
 
-/* The thresholds of each level, by path: start[path] is the lowest index that it leads to. */
-AVX512_INLINE void load_rows(const int32_t *thresholds, uint32_t bits, __m512i rows[ROWS]) {
-    uint8_t start[SPC_MAX_CENTROIDS] = {0};
-    for (uint32_t level = 0; level < bits; level++) {
-        const uint32_t half = 1u << (bits - 1 - level), paths = 1u << level;
-        int32_t keys[SPC_MAX_CENTROIDS / 2];
-        for (uint32_t path = 0; path < paths; path++) {
-            keys[path] = thresholds[start[path] + half - 1];
-            start[path + paths] = (uint8_t)(start[path] + half);
+AVX512_INLINE void quantize1(int32_t threshold, int as_they_are, const float *values, size_t n,
+                             int packing, uint8_t *out) {
+    const __m512i one = _mm512_set1_epi8(1);
+    float last[64] = {0};
+    for (; n >= 64; n -= 64) {
+        const uint64_t above = compare64(threshold, as_they_are, values);
+        if (packing) {
+            memcpy(out, &above, sizeof above);
+        } else {
+            _mm512_storeu_si512(out, _mm512_maskz_mov_epi8(above, one));
         }
-        for (uint32_t path = paths; path < 16; path++) {
-            keys[path] = 0; /* looked up by none */
-        }
-        for (uint32_t i = 0; 16 * i < paths; i++) {
-            rows[FIRST_ROW(level) + i] = _mm512_loadu_si512(keys + 16 * i);
-        }
+        out += packing ? 8 : 64;
+        values += 64;
     }
-    rows[0] = _mm512_set1_epi32(thresholds[(1u << (bits - 1)) - 1]);
+    if (n > 0) {
+        memcpy(last, values, n * sizeof last[0]);
+        (void)put(_mm512_maskz_mov_epi8(compare64(threshold, as_they_are, last), one), 1, n,
+                  packing, out);
+    }
 }
 
 /* `as_they_are`: no threshold is negative, as after a ReLU; then the bits of floats compare with
@@ -74,9 +56,87 @@ AVX512_INLINE __m512i load_keys(const float *values, int as_they_are) {
     return as_they_are ? raw : keys_of_bits(raw);
 }
 
-/* Indices of 64 values. */
-AVX512_INLINE __m512i quantize64(const __m512i rows[ROWS], uint32_t bits, int as_they_are,
-                                 const float *values) {
+/*
+ * Binary search: level l has 2^l thresholds, which sit in one register up to level 4, then in 2, 4,
+ * 8.  A block goes through each level before the next, because permutations and comparisons take
+ * long.
+ *
+ * Bit l of a path is set where the value was above its threshold at level l, so that the path is
+ * the index from the other end; the index itself grows in byte 1, and no step has to shift either.
+ */
+#define ROWS 19
+#define FIRST_ROW(level) ((level) < 5 ? (level) : (1u << ((level) - 4)) + 3)
+#define PATH_BITS(bits, level) (1 << (level) | 1 << (8 + (bits) - 1 - (level)))
+#define BLOCK 8
+
+/* Which threshold a path meets at `level`. */
+static uint32_t position(uint32_t bits, uint32_t level, uint32_t path) {
+    uint32_t at = (1u << (bits - 1 - level)) - 1;
+    for (uint32_t l = 0; l < level; l++) {
+        at += (path >> l & 1) << (bits - 1 - l);
+    }
+    return at;
+}
+
+AVX512 static void load_rows(const int32_t *thresholds, uint32_t bits, __m512i rows[ROWS]) {
+    for (uint32_t level = 0; level < bits; level++) {
+        int32_t keys[SPC_MAX_CENTROIDS / 2] = {0};
+        for (uint32_t path = 0; path < 1u << level; path++) {
+            keys[path] = thresholds[position(bits, level, path)];
+        }
+        for (uint32_t i = 0; 16 * i < 1u << level; i++) {
+            rows[FIRST_ROW(level) + i] = _mm512_loadu_si512(keys + 16 * i);
+        }
+    }
+    rows[0] = _mm512_set1_epi32(thresholds[(1u << (bits - 1)) - 1]);
+}
+
+/* Levels 5 to 7, whose thresholds no single permutation finds. */
+AVX512_INLINE __m512i search_deep(const __m512i rows[ROWS], uint32_t bits, __m512i keys,
+                                  __m512i path) {
+    __mmask16 above[8] = {0};
+    for (uint32_t level = 5; level < bits; level++) {
+        const __m512i *row = rows + FIRST_ROW(level);
+        __m512i met[4];
+        for (uint32_t i = 0; i < 1u << (level - 5); i++) {
+            met[i] = _mm512_permutex2var_epi32(row[2 * i], path, row[2 * i + 1]);
+        }
+        for (uint32_t l = 5; l < level; l++) {
+            for (uint32_t i = 0; i < 1u << (level - 1 - l); i++) {
+                met[i] = _mm512_mask_blend_epi32(above[l], met[2 * i], met[2 * i + 1]);
+            }
+        }
+        above[level] = _mm512_cmpgt_epi32_mask(keys, met[0]);
+        path = _mm512_mask_or_epi32(path, above[level], path,
+                                    _mm512_set1_epi32(PATH_BITS(bits, level)));
+    }
+    return path;
+}
+
+/* Indices of 16 * groups values, in byte 1 of their lanes. */
+AVX512_INLINE void search(const __m512i rows[ROWS], uint32_t bits, int as_they_are,
+                          const float *values, size_t groups, __m512i paths[BLOCK]) {
+    __m512i keys[BLOCK];
+    for (size_t i = 0; i < groups; i++) {
+        keys[i] = load_keys(values + 16 * i, as_they_are);
+        paths[i] =
+            _mm512_maskz_set1_epi32(_mm512_cmpgt_epi32_mask(keys[i], rows[0]), PATH_BITS(bits, 0));
+    }
+    for (uint32_t level = 1; level < bits && level < 5; level++) {
+        const __m512i path_bits = _mm512_set1_epi32(PATH_BITS(bits, level));
+        for (size_t i = 0; i < groups; i++) {
+            __m512i met = _mm512_permutexvar_epi32(paths[i], rows[level]);
+            __mmask16 above = _mm512_cmpgt_epi32_mask(keys[i], met);
+            paths[i] = _mm512_mask_or_epi32(paths[i], above, paths[i], path_bits);
+        }
+    }
+    for (size_t i = 0; bits > 5 && i < groups; i++) {
+        paths[i] = search_deep(rows, bits, keys[i], paths[i]);
+    }
+}
+
+/* Byte 1 of each lane of four. */
+AVX512_INLINE __m512i bytes1(const __m512i x[4]) {
 #define BYTE1(i) (4 * (i) + 1)
 #define BYTES1(i) BYTE1((i) + 3) << 24 | BYTE1((i) + 2) << 16 | BYTE1((i) + 1) << 8 | BYTE1(i)
     const __m512i byte1 =
@@ -84,92 +144,57 @@ AVX512_INLINE __m512i quantize64(const __m512i rows[ROWS], uint32_t bits, int as
                                                  BYTES1(16), BYTES1(20), BYTES1(24), BYTES1(28)));
 #undef BYTES1
 #undef BYTE1
-    __m512i a = search(rows, bits, load_keys(values, as_they_are));
-    __m512i b = search(rows, bits, load_keys(values + 16, as_they_are));
-    __m512i c = search(rows, bits, load_keys(values + 32, as_they_are));
-    __m512i d = search(rows, bits, load_keys(values + 48, as_they_are));
-    a = _mm512_permutex2var_epi8(a, byte1, b);
-    c = _mm512_permutex2var_epi8(c, byte1, d);
-    return _mm512_mask_blend_epi64(0xf0, a, c);
+    return _mm512_mask_blend_epi64(0xf0, _mm512_permutex2var_epi8(x[0], byte1, x[1]),
+                                   _mm512_permutex2var_epi8(x[2], byte1, x[3]));
+}
+
+AVX512_INLINE void quantize_by_search(const int32_t *thresholds, uint32_t bits, int as_they_are,
+                                      const float *values, size_t n, int packing, uint8_t *out) {
+    __m512i rows[ROWS], paths[BLOCK];
+    load_rows(thresholds, bits, rows);
+    for (; n >= 16 * BLOCK; n -= 16 * BLOCK) {
+        search(rows, bits, as_they_are, values, BLOCK, paths);
+        for (size_t i = 0; i < BLOCK; i += 4) {
+            out = put(bytes1(paths + i), bits, 64, packing, out);
+        }
+        values += 16 * BLOCK;
+    }
+    while (n > 0) {
+        const size_t count = n < 64 ? n : 64;
+        float last[64] = {0};
+        memcpy(last, values, count * sizeof last[0]);
+        search(rows, bits, as_they_are, last, 4, paths);
+        out = put(bytes1(paths), bits, count, packing, out);
+        values += count;
+        n -= count;
+    }
 }
 
 AVX512_INLINE void quantize(const int32_t *thresholds, uint32_t bits, int as_they_are,
-                            const float *values, size_t n, uint8_t *indices) {
-    __m512i rows[ROWS];
-    size_t done = 0;
-    load_rows(thresholds, bits, rows);
-    for (; done + 64 <= n; done += 64) {
-        _mm512_storeu_si512(indices + done, quantize64(rows, bits, as_they_are, values + done));
-    }
-    if (done < n) {
-        float last[64] = {0};
-        memcpy(last, values + done, (n - done) * sizeof last[0]);
-        _mm512_mask_storeu_epi8(indices + done, first(n - done),
-                                quantize64(rows, bits, as_they_are, last));
+                            const float *values, size_t n, int packing, uint8_t *out) {
+    if (bits == 1) {
+        quantize1(thresholds[0], as_they_are, values, n, packing, out);
+    } else {
+        quantize_by_search(thresholds, bits, as_they_are, values, n, packing, out);
     }
 }
 
 AVX512 void spc_quantize_f32_avx512(const int32_t *thresholds, uint32_t bits, const float *values,
                                     size_t n, uint8_t *indices) {
     if (thresholds[0] < 0) {
-        SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, 0, values, n, indices))
+        SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, 0, values, n, 0, indices))
     } else {
-        SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, 1, values, n, indices))
+        SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, 1, values, n, 0, indices))
     }
 }
 
-/* 1 bit: the masks of the comparisons are the packed bits.  Above a negative threshold are all
- * floats but the negative ones of no less magnitude: a comparison of unsigned bits. */
-AVX512_INLINE __mmask16 above_one(int32_t threshold, int as_they_are, const float *values) {
-    const __m512i raw = _mm512_loadu_si512(values);
-    return as_they_are ? _mm512_cmpgt_epi32_mask(raw, _mm512_set1_epi32(threshold))
-                       : _mm512_cmplt_epu32_mask(raw, _mm512_set1_epi32(threshold ^ 0x7fffffff));
-}
-
-/* The 8 * bits bytes of 64 values. */
-AVX512_INLINE void quantize_pack64(const __m512i rows[ROWS], const int32_t *thresholds,
-                                   uint32_t bits, int as_they_are, const float *values,
-                                   uint8_t *packed) {
-    if (bits == 1) {
-        for (size_t i = 0; i < 4; i++) {
-            uint16_t mask = (uint16_t)above_one(thresholds[0], as_they_are, values + 16 * i);
-            memcpy(packed + 2 * i, &mask, sizeof mask);
-        }
-    } else {
-        __m512i x = pack64(quantize64(rows, bits, as_they_are, values), bits);
-        _mm512_mask_storeu_epi8(packed, first(8 * bits), x);
-    }
-}
-
-/* Both at once: the block-wise way would load the rows anew for every block. */
-AVX512_INLINE void quantize_pack(const int32_t *thresholds, uint32_t bits, int as_they_are,
-                                 const float *values, size_t n, uint8_t *packed) {
-    __m512i rows[ROWS];
-    size_t done = 0;
-    if (bits == 8) { /* packed as they are */
-        quantize(thresholds, bits, as_they_are, values, n, packed);
-        return;
-    }
-    load_rows(thresholds, bits, rows);
-    for (; done + 64 <= n; done += 64) {
-        quantize_pack64(rows, thresholds, bits, as_they_are, values + done, packed);
-        packed += 8 * bits;
-    }
-    if (done < n) {
-        float last[64] = {0};
-        __m512i x;
-        memcpy(last, values + done, (n - done) * sizeof last[0]);
-        x = _mm512_maskz_mov_epi8(first(n - done), quantize64(rows, bits, as_they_are, last));
-        _mm512_mask_storeu_epi8(packed, first(spc_packed_size(n - done, bits)), pack64(x, bits));
-    }
-}
-
+/* Both at once: the block-wise way would load the thresholds anew for every block. */
 AVX512 void spc_quantize_pack_f32_avx512(const int32_t *thresholds, uint32_t bits,
                                          const float *values, size_t n, uint8_t *packed) {
     if (thresholds[0] < 0) {
-        SPC_WITH_CONSTANT_BITS(bits, quantize_pack(thresholds, BITS, 0, values, n, packed))
+        SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, 0, values, n, 1, packed))
     } else {
-        SPC_WITH_CONSTANT_BITS(bits, quantize_pack(thresholds, BITS, 1, values, n, packed))
+        SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, 1, values, n, 1, packed))
     }
 }
 
