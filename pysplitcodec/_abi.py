@@ -34,7 +34,7 @@ _HEADERS = (
     Path("/usr/include/splitcodec.h"),
 )
 _DTYPES = {0: "float32", 1: "float16", 2: "bfloat16", 3: "int8", 4: "uint8"}
-_UINT8 = 4
+_FLOAT32, _UINT8 = 0, 4
 _MAX_RANK = 8
 
 
@@ -279,6 +279,21 @@ def version() -> str:
 
 def packed_size(n: int, bits: int) -> int:
     return int(_lib.spc_packed_size(n, bits))
+
+
+def fit_kmeans(
+    values: np.ndarray[Any, Any], weights: np.ndarray[Any, Any], centroids: np.ndarray[Any, Any]
+) -> None:
+    n, count = values.size, centroids.size
+    source = _values(values, _FLOAT32, n, "values")
+    if weights.dtype != np.uint32 or not weights.flags.c_contiguous or weights.size != n:
+        raise ValueError("weights: wrong dtype, layout or number of elements")
+    times = _ffi.cast("uint32_t *", weights.ctypes.data)
+    target = _values(centroids, _FLOAT32, count, "centroids", write=True)
+    size = _lib.spc_fit_kmeans_work_size(n, count)
+    work = np.empty(size, dtype=np.uint8)  # not kept: it may be much
+    room = _ffi.cast("void *", work.ctypes.data)
+    _check(_lib.spc_fit_kmeans(source, times, n, count, target, room, size))
 
 
 def pack(indices: np.ndarray[Any, Any], bits: int, packed: np.ndarray[Any, Any]) -> None:

@@ -113,7 +113,7 @@ def run(
     """Split the model, start a tail server, and send the whole test set at each bit width.
 
     at: split point, by default the recommended one.  progress: called with a line per setting.
-    Needs the extras "tflite", "serve" and "fit".
+    Needs the extras "tflite" and "serve".
     """
     head_bytes, tail_bytes = _halves(digits, at)
     whole, head = TFLiteModel(digits.model), TFLiteModel(head_bytes)

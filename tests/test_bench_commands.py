@@ -65,7 +65,7 @@ def test_info() -> None:
     assert found["kernels"] == core.kernels_name()
     assert found["numpy"] == np.__version__
     assert found["optional"]["cli"]["typer"] is not None
-    assert {"ckwrap"} == set(found["optional"]["fit"])
+    assert {"safetensors"} == set(found["optional"]["safetensors"])
     assert "test" not in found["optional"] and "dev" not in found["optional"]
 
 
@@ -486,7 +486,6 @@ def test_coders_as_csv_and_for_people(tmp_path: Path) -> None:
 
 
 def test_coders_fit_a_codebook_to_features(tmp_path: Path) -> None:
-    pytest.importorskip("ckwrap", reason="fits a codebook: extra 'fit'")
     features = np.maximum(np.random.default_rng(0).normal(size=(4, 100)), 0).astype(np.float32)
     np.save(tmp_path / "features.npy", features)
     args = ("bench", "coders", tmp_path / "features.npy", "--bits", "3", *QUICK, "--json")
@@ -498,7 +497,6 @@ def test_coders_fit_a_codebook_to_features(tmp_path: Path) -> None:
 
 
 def test_coders_without_a_file() -> None:
-    pytest.importorskip("ckwrap", reason="fits a codebook: extra 'fit'")
     found = json.loads(invoke("bench", "coders", "--bits", "1", *QUICK, "--json").stdout)
     assert found["input"]["bits"] == 1 and found["input"]["samples"] == 32
     again = coders.generate()

@@ -1,21 +1,19 @@
-"""Codebooks: construction, fitting, quantising, files."""
+"""Codebooks: construction, quantising, files."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 import pickle
 import sys
 import threading
-import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pysplitcodec import Codebook, errors
@@ -146,235 +144,6 @@ def test_thresholds_lie_between_centroids(centroids: set[float]) -> None:
         assert Fraction(float(threshold)) <= middle
         assert np.isinf(above) or middle < Fraction(float(above))
     assert not np.any(np.signbit(thresholds) & (thresholds == 0))
-
-
-# ------------------------------------------------------------------ fitting
-
-
-def brute_force_error(values: np.ndarray, count: int) -> Fraction:
-    """Least squared error of any `count` levels, over all ways to cut the sorted values."""
-    exact = sorted(Fraction(float(value)) for value in values)
-
-    def error(part: list[Fraction]) -> Fraction:
-        mean = sum(part) / len(part)
-        return sum(((value - mean) ** 2 for value in part), Fraction(0))
-
-    return min(
-        sum((error(exact[a:b]) for a, b in zip((0, *cuts), (*cuts, len(exact)))), Fraction(0))
-        for cuts in itertools.combinations(range(1, len(exact)), count - 1)
-    )
-
-
-def squared_error(book: Codebook, values: np.ndarray) -> Fraction:
-    restored = book.dequantize(book.quantize(values))
-    return sum(
-        ((Fraction(float(a)) - Fraction(float(b))) ** 2 for a, b in zip(values, restored)),
-        Fraction(0),
-    )
-
-
-@given(st.lists(moderate, min_size=2, max_size=9), st.integers(1, 2))
-@settings(max_examples=150)
-def test_kmeans_is_optimal(values: list[float], bits: int) -> None:
-    pytest.importorskip("ckwrap")
-    feature = np.array(values, dtype=np.float32)
-    assume(distinct(feature).size >= 1 << bits)
-    book = Codebook.fit(feature, bits)
-    best = brute_force_error(feature, 1 << bits)
-    # centroids are means rounded to float32: half a unit in the last place of the largest value
-    largest = Fraction(float(np.abs(feature).max()))
-    rounding = feature.size * (largest / 2**24) ** 2
-    assert squared_error(book, feature) <= best * (1 + Fraction(1, 10**6)) + rounding
-    assert np.all(feature.min() <= book.centroids) and np.all(book.centroids <= feature.max())
-
-
-@given(st.lists(finite, min_size=2, max_size=40), st.integers(1, 3))
-@example([0, 1, 2, 3, 4, 5, 6, 7, 8, 0.5, -268435456.0], 3)
-@settings(max_examples=200)
-def test_kmeans_fits_whatever_has_enough_values(values: list[float], bits: int) -> None:
-    pytest.importorskip("ckwrap")
-    feature = np.array(values, dtype=np.float32)
-    if distinct(feature).size < 1 << bits:
-        with pytest.raises(errors.CodebookError, match="distinct"):
-            Codebook.fit(feature, bits)
-    else:
-        assert Codebook.fit(feature, bits).bits == bits
-
-
-def test_kmeans_finds_separate_groups() -> None:
-    pytest.importorskip("ckwrap")
-    rng = np.random.default_rng(1)
-    centers = np.array([-40.0, -3, 0, 80])
-    feature = (centers[:, None] + rng.uniform(-0.5, 0.5, (4, 50))).astype(np.float32)
-    book = Codebook.fit(feature.T.reshape(10, 5, 4), 2)
-    means = feature.astype(np.float64).mean(axis=1).astype(np.float32)
-    np.testing.assert_allclose(book.centroids, means, rtol=1e-6)
-
-
-def test_kmeans_weighs_repeats() -> None:
-    pytest.importorskip("ckwrap")
-    assert Codebook.fit(np.float32([0] * 99 + [1, 10]), 1).centroids.tolist() == [
-        np.float32(0.01),
-        10,
-    ]
-
-
-def test_kmeans_of_adjacent_floats() -> None:
-    pytest.importorskip("ckwrap")
-    for start in (0x3F800000, 0x7F000000, 0x00000001, 0x4B7FFFF0):
-        feature = np.arange(start, start + 40, dtype=np.uint32).view(np.float32)
-        book = Codebook.fit(np.concatenate([feature, -feature]), 4)
-        assert book.centroids[0] < -feature[0] and book.centroids[-1] > feature[0]
-
-
-def test_kmeans_beyond_the_exact_limit() -> None:
-    pytest.importorskip("ckwrap")
-    rng = np.random.default_rng(2)
-    feature = rng.normal(size=200_000).astype(np.float32)
-    assert distinct(feature).size > 1 << 16
-    book = Codebook.fit(feature, 2)
-    # the known optimum of four levels for the normal distribution (Max, 1960)
-    np.testing.assert_allclose(book.centroids, [-1.510, -0.4528, 0.4528, 1.510], atol=0.02)
-
-
-@pytest.mark.parametrize("method", ["kmeans", "minmax", "quantile"])
-def test_fitting_is_deterministic(method: Any) -> None:
-    if method == "kmeans":
-        pytest.importorskip("ckwrap")
-    feature = np.random.default_rng(3).normal(size=(20, 30)).astype(np.float32)
-    book = Codebook.fit(feature, 4, method)
-    assert book == Codebook.fit(feature, 4, method=method)
-    shuffled = np.random.default_rng(4).permutation(feature.reshape(-1))
-    assert book == Codebook.fit(shuffled, 4, method)
-    assert book == Codebook.fit(np.asfortranarray(feature), 4, method)
-    assert book == Codebook.fit(feature.astype(">f4"), 4, method)
-    assert book == Codebook.fit(feature.tolist(), np.int64(4), method)  # type: ignore[arg-type]
-
-
-def test_minmax() -> None:
-    feature = np.float32([3, -1, 0, 2.5])
-    assert Codebook.fit(feature, 2, "minmax").centroids.tolist() == pytest.approx(
-        [-1, 1 / 3, 5 / 3, 3]
-    )
-    book = Codebook.fit(np.arange(256), 8, "minmax")
-    assert book.centroids.tolist() == list(range(256))
-    assert Codebook.fit([0, 1], 3, "minmax").bits == 3  # as many values as centroids are not needed
-
-
-@given(st.lists(finite, min_size=2, max_size=20), st.integers(1, 8))
-def test_minmax_is_even(values: list[float], bits: int) -> None:
-    feature = np.array(values, dtype=np.float32)
-    low, high = Fraction(float(feature.min())), Fraction(float(feature.max()))
-    count = 1 << bits
-    even = [low + (high - low) * i / (count - 1) for i in range(count)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            book = Codebook.fit(feature, bits, "minmax")
-        except errors.CodebookError:
-            assert distinct([float(value) for value in even]).size < count
-            return
-    ends = book.centroids[[0, -1]]
-    assert ends.tolist() == [float(low), float(high)]
-    for found, exact in zip(book.centroids, even):
-        # float64 arithmetic, rounded once more to float32
-        slack = max(abs(low), abs(high)) * Fraction(1, 2**50) + Fraction(1, 2**149)
-        assert abs(Fraction(float(found)) - exact) <= abs(exact) * Fraction(1, 2**24) + slack
-
-
-def test_minmax_over_the_whole_range() -> None:
-    # the difference of the ends is no float32
-    largest = float(np.finfo(np.float32).max)
-    book = Codebook.fit(np.float32([-largest, 0, largest]), 2, "minmax")
-    np.testing.assert_allclose(book.centroids, [-largest, -largest / 3, largest / 3, largest])
-
-
-def test_quantile() -> None:
-    assert Codebook.fit(np.arange(100), 2, "quantile").centroids.tolist() == [12, 37, 62, 87]
-    # one value in a hundred places: every centroid still has a value of its own
-    relu = np.float32([0] * 97 + [1, 2, 3])
-    assert Codebook.fit(relu, 2, "quantile").centroids.tolist() == [0, 1, 2, 3]
-    top = np.float32([1, 2, 3] + [4] * 97)
-    assert Codebook.fit(top, 2, "quantile").centroids.tolist() == [1, 2, 3, 4]
-
-
-@given(st.lists(st.integers(0, 12), min_size=2, max_size=60), st.integers(1, 3))
-@settings(max_examples=200)
-def test_quantile_with_repeats(values: list[int], bits: int) -> None:
-    feature, count = np.float32(values), 1 << bits
-    if distinct(feature).size < count:
-        with pytest.raises(errors.CodebookError, match="distinct"):
-            Codebook.fit(feature, bits, "quantile")
-        return
-    book = Codebook.fit(feature, bits, "quantile")
-    assert set(book.centroids.tolist()) <= set(feature.tolist())
-    if distinct(feature).size == feature.size:
-        # without repeats: the value in the middle of each of the equal parts
-        ranks = np.searchsorted(np.sort(feature), book.centroids)
-        middles = (np.arange(count) + 0.5) / count * feature.size
-        assert np.all(np.abs(ranks + 0.5 - middles) <= 1)
-
-
-@pytest.mark.parametrize("method", ["kmeans", "quantile"])
-def test_too_few_distinct_values(method: Any) -> None:
-    for feature in ([1, 1, 1], [0.0, -0.0], [1.0, 1.0 + 1e-9]):
-        with pytest.raises(errors.CodebookError, match="1 distinct values: 1 bits need at least 2"):
-            Codebook.fit(np.array(feature), 1, method)
-    with pytest.raises(errors.CodebookError, match="3 distinct"):
-        Codebook.fit([0, 1, 2, 2], 2, method)
-    with pytest.raises(errors.CodebookError):
-        Codebook.fit([1, 1], 1, "minmax")
-
-
-@pytest.mark.parametrize("bits", [0, 9, -1, 2.0, "2", None, True, np.float32(2)])
-def test_fit_wrong_bits(bits: Any) -> None:
-    with pytest.raises(errors.ArgumentError, match="bits"):
-        Codebook.fit([0, 1], bits)
-
-
-@pytest.mark.parametrize("method", ["lloyd", "", None, 1, []])
-def test_fit_wrong_method(method: Any) -> None:
-    with pytest.raises(errors.ArgumentError, match="method"):
-        Codebook.fit([0, 1], 1, method)
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    ("feature", "message"),
-    [
-        ([], "at least one element"),
-        (np.empty((0, 5)), "at least one element"),
-        ([0, float("nan")], "1 values"),
-        ([0, float("inf"), -float("inf")], "2 values"),
-        ([0, 1e39], "1 values"),
-        ([True, False], "real numbers"),
-        ([0, 1j], "real numbers"),
-        (["a"], "real numbers"),
-        ([[0], [1, 2]], "not an array"),
-        (None, "real numbers"),
-    ],
-)
-def test_fit_wrong_feature(feature: Any, message: str) -> None:
-    for method in ("kmeans", "minmax", "quantile"):
-        with pytest.raises(errors.FeatureError, match=message):
-            Codebook.fit(feature, 1, method)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("dtype", ["f2", "f8", "i1", "u1", "i8", "u2", ">f4", ">i2"])
-def test_fit_takes_all_real_dtypes(dtype: str) -> None:
-    pytest.importorskip("ckwrap")
-    feature = np.array([0, 0, 7, 7], dtype=dtype)
-    for method in ("kmeans", "minmax", "quantile"):
-        assert Codebook.fit(feature, 1, method).centroids.tolist() == [0, 7]  # type: ignore[arg-type]
-    assert feature.dtype == np.dtype(dtype)
-
-
-def test_fit_without_ckwrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ckwrap", None)
-    with pytest.raises(errors.MissingDependencyError, match=r"pysplitcodec\[fit\]"):
-        Codebook.fit([0, 1], 1)
-    assert Codebook.fit([0, 1], 1, "minmax").bits == 1
-    assert Codebook.fit([0, 1], 1, "quantile").bits == 1
 
 
 # ------------------------------------------------------------------ quantising

@@ -12,7 +12,6 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
 def test_readme_example() -> None:
-    pytest.importorskip("ckwrap", reason="the example fits a codebook: extra 'fit'")
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     found: dict[str, object] = {}
     exec(example, found)

@@ -125,6 +125,26 @@ SPC_API spc_status spc_codebook_init_groups(spc_codebook *codebook, const float 
  */
 SPC_API int32_t spc_float_key(float x);
 
+/* ------------------------------------------------------------------ fitting */
+
+/*
+ * The `count` centroids of least squared error, 1 .. SPC_MAX_CENTROIDS, by exact k-means in one
+ * dimension: ascending and all different, so that a power of two of them makes a codebook.
+ *
+ * `values` are finite, strictly ascending and at least `count`; `weights`, at least 1 each, say how
+ * often they occur: SPC_ERROR_ARGUMENT if not, and SPC_ERROR_LIMIT above SPC_MAX_ELEMENTS in all.
+ *
+ * The clusters that the centroids are the means of, rounded to float, have the least squared
+ * error there is, up to a relative 1e-12, for all magnitudes that a float can have.  Takes a few
+ * passes of O(n log n) at most, hardly more for more centroids.  Denormals need a thread that does
+ * not flush them.
+ */
+SPC_API spc_status spc_fit_kmeans(const float *values, const uint32_t *weights, size_t n,
+                                  uint32_t count, float *centroids, void *work, size_t work_len);
+
+/* Bytes of `work`: some 64 for each value and 3584 for each centroid.  0 on bad arguments. */
+SPC_API size_t spc_fit_kmeans_work_size(size_t n, uint32_t count);
+
 /* ------------------------------------------------------------------ quantise, pack and back */
 
 /* ceil(n * bits / 8). */

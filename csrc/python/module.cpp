@@ -414,6 +414,28 @@ class Codec {
     spc_codec codec_{};
 };
 
+void fit_kmeans(const py::array &values, const py::array_t<uint32_t, py::array::c_style> &weights,
+                py::array &centroids) {
+    const auto n = static_cast<size_t>(values.size());
+    const auto count = static_cast<size_t>(centroids.size());
+    require_plain(values, SPC_FLOAT32, n, "values");
+    require_plain(centroids, SPC_FLOAT32, count, "centroids");
+    if (static_cast<size_t>(weights.size()) != n) {
+        throw py::value_error("weights: wrong number of elements");
+    }
+    const auto *from = static_cast<const float *>(values.data());
+    const uint32_t *times = weights.data();
+    auto *to = static_cast<float *>(centroids.mutable_data());
+    const size_t size = spc_fit_kmeans_work_size(n, static_cast<uint32_t>(count));
+    const std::unique_ptr<uint8_t[]> work(new uint8_t[size]); // not kept: it may be much
+    spc_status status;
+    {
+        py::gil_scoped_release release;
+        status = spc_fit_kmeans(from, times, n, static_cast<uint32_t>(count), to, work.get(), size);
+    }
+    check(status);
+}
+
 void pack(const py::array &indices, uint32_t bits, py::array &packed) {
     const auto n = static_cast<size_t>(indices.size());
     require_plain(indices, SPC_UINT8, n, "indices");
@@ -547,6 +569,8 @@ PYBIND11_MODULE(_core, module) {
         .def("decode_batch", &Codec::decode_batch, py::arg("frames"), py::arg("out"));
 
     module.def("version", &spc_version);
+    module.def("fit_kmeans", &fit_kmeans, py::arg("values"), py::arg("weights"),
+               py::arg("centroids"));
     module.def("pack", &pack, py::arg("indices"), py::arg("bits"), py::arg("packed"));
     module.def("unpack", &unpack, py::arg("packed"), py::arg("bits"), py::arg("indices"));
     module.def("packed_size", &spc_packed_size, py::arg("n"), py::arg("bits"));

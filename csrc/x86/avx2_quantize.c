@@ -83,6 +83,7 @@ AVX2_INLINE void prepare(const int32_t *thresholds, uint32_t bits, int as_they_a
                          search_tables *t) {
     t->bits = bits;
     t->as_they_are = as_they_are;
+    memset(t->rows, 0, sizeof t->rows); /* compilers do not see that those used are filled */
     load_rows(thresholds, bits, bits > REGISTER_LEVELS ? bits - 3 : bits, t->rows);
     if (bits > REGISTER_LEVELS) {
         memcpy(t->eights, thresholds, ((1u << bits) - 1) * sizeof t->eights[0]);
