@@ -39,9 +39,7 @@ AVX2_INLINE __m128i side_by_side(int bits, int to) {
  * 4 * bits bytes.
  */
 AVX2_INLINE void pack32(__m256i x, uint32_t bits, uint8_t *packed) {
-    const __m256i join2 = _mm256_set1_epi16((short)(1 | 1 << (bits + 8)));
-    const __m256i join4 = _mm256_set1_epi32(1 | 1 << (2 * bits + 16));
-    const __m256i gap = _mm256_set1_epi64x(32 - 4 * (long long)bits);
+    __m256i join2, join4, gap;
     if (bits == 1) {
         int32_t word = _mm256_movemask_epi8(_mm256_slli_epi16(x, 7));
         memcpy(packed, &word, sizeof word);
@@ -51,6 +49,9 @@ AVX2_INLINE void pack32(__m256i x, uint32_t bits, uint8_t *packed) {
         _mm256_storeu_si256((__m256i *)(void *)packed, x);
         return;
     }
+    join2 = _mm256_set1_epi16((short)(1 | 1 << (bits + 8)));
+    join4 = _mm256_set1_epi32(1 | 1 << (2 * bits + 16));
+    gap = _mm256_set1_epi64x(32 - 4 * (long long)bits);
     /* unsigned times signed: 2^7 fits the former only */
     x = _mm256_maddubs_epi16(join2, x);
     x = _mm256_madd_epi16(x, join4);

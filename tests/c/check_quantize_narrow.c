@@ -285,8 +285,8 @@ static void bench(void) {
     j.n = n;
     j.indices = malloc(n);
     check_fill(values, n * sizeof *values);
-    printf("read %.3f ns/16 bits, %.3f ns/8 bits\n", timing_read_ns(values, 2 * n, 2e8) / n,
-           timing_read_ns(values, n, 2e8) / n);
+    printf("read %.3f ns/16 bits, %.3f ns/8 bits\n", timing_read_ns(values, 2 * n, 2e8) / (double)n,
+           timing_read_ns(values, n, 2e8) / (double)n);
     while (check_next_cpu(&cpus)) {
         for (j.bits = 1; j.bits <= 8; j.bits++) {
             int count = (1 << j.bits) - 1;
@@ -295,7 +295,8 @@ static void bench(void) {
                 j.keys8[i] = (int8_t)(j.keys[i] >> 8);
             }
             printf("%-10s %u bits: float16 %.3f, int8 %.3f ns/element\n", check_at.kernels, j.bits,
-                   timing_median_ns(run_f16, &j, 1e8) / n, timing_median_ns(run_i8, &j, 1e8) / n);
+                   timing_median_ns(run_f16, &j, 1e8) / (double)n,
+                   timing_median_ns(run_i8, &j, 1e8) / (double)n);
         }
     }
     free(values);
