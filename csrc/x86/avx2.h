@@ -13,10 +13,20 @@
 #define AVX2 __attribute__((target("avx2")))
 #define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline
 
+AVX2_INLINE __m256i load(const void *at) {
+    return _mm256_loadu_si256((const __m256i *)at);
+}
+
+AVX2_INLINE __m256i select_by_sign(__m256i where_positive, __m256i where_negative, __m256i sign) {
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(where_positive),
+                                                _mm256_castsi256_ps(where_negative),
+                                                _mm256_castsi256_ps(sign)));
+}
+
 /* Keys of eight floats: see key.h. */
 AVX2_INLINE __m256i load_keys(const float *values) {
-    __m256i raw = _mm256_loadu_si256((const __m256i *)(const void *)values);
-    return _mm256_xor_si256(raw, _mm256_srli_epi32(_mm256_srai_epi32(raw, 31), 1));
+    __m256i raw = load(values);
+    return select_by_sign(raw, _mm256_xor_si256(raw, _mm256_set1_epi32(0x7fffffff)), raw);
 }
 
 /* Shuffle that brings the low `bits` bytes of both 64-bit lanes side by side, at byte `to`. */

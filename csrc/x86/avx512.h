@@ -57,6 +57,36 @@ AVX512_INLINE __m512i pack64(__m512i x, uint32_t bits) {
     return _mm512_permutexvar_epi8(places, x);
 }
 
+/* Stores up to 64 indices, each a byte of x, as they are or packed; returns where the next go. */
+AVX512_INLINE uint8_t *put(__m512i x, uint32_t bits, size_t count, int packing, uint8_t *out) {
+    if (packing) {
+        x = count < 64 ? _mm512_maskz_mov_epi8(first(count), x) : x;
+        _mm512_mask_storeu_epi8(out, first((count * bits + 7) / 8), pack64(x, bits));
+        return out + 8 * bits;
+    }
+    _mm512_mask_storeu_epi8(out, first(count), x);
+    return out + 64;
+}
+
+/*
+ * The search for an index: level l has 2^l thresholds, in one register or several.  A block goes
+ * through each level before the next, because permutations and comparisons take long.
+ *
+ * Bit l of a path is set where the value was above its threshold at level l, so that the path is
+ * the index from the other end; the index itself grows in byte 1, and no step has to shift either.
+ */
+#define PATH_BITS(bits, level) (1 << (level) | 1 << (8 + (bits) - 1 - (level)))
+#define BLOCK 8
+
+/* Which threshold a path meets at `level`. */
+static inline uint32_t position(uint32_t bits, uint32_t level, uint32_t path) {
+    uint32_t at = (1u << (bits - 1 - level)) - 1;
+    for (uint32_t l = 0; l < level; l++) {
+        at += (path >> l & 1) << (bits - 1 - l);
+    }
+    return at;
+}
+
 void spc_quantize_f32_avx512(const int32_t *thresholds, uint32_t bits, const float *values,
                              size_t n, uint8_t *indices);
 void spc_quantize_pack_f32_avx512(const int32_t *thresholds, uint32_t bits, const float *values,

@@ -3,85 +3,103 @@
 
 #if defined(SPC_X86)
 
-/* Level l of the search has 2^l keys of 16 bits: one register of them up to level 5, then 2, 4. */
+/* The same search in 32 lanes of 16 bits: one register of thresholds up to level 5, then 2, 4. */
 #define ROWS16 12
 #define FIRST_ROW16(level) ((level) < 6 ? (level) : (1u << ((level) - 5)) + 4)
 
-/* As in avx512_quantize.c: the key that each value meets, by its path so far. */
-AVX512_INLINE __m512i pick16(const __m512i rows[ROWS16], uint32_t level, __m512i path,
-                             const __mmask32 above[8]) {
-    __m512i a;
-    rows += FIRST_ROW16(level);
-    if (level == 0) {
-        return rows[0];
-    }
-    if (level < 6) {
-        return _mm512_permutexvar_epi16(path, rows[0]);
-    }
-    a = _mm512_permutex2var_epi16(rows[0], path, rows[1]);
-    return level == 6 ? a
-                      : _mm512_mask_blend_epi16(above[6], a,
-                                                _mm512_permutex2var_epi16(rows[2], path, rows[3]));
-}
-
-/* Indices of 32 values, in byte 1 of their lanes, the path in byte 0. */
-AVX512_INLINE __m512i search16(const __m512i rows[ROWS16], uint32_t bits, const uint16_t *values) {
-    const __m512i magnitude = _mm512_set1_epi16(0x7fff), raw = _mm512_loadu_si512(values);
-    const __m512i keys =
-        _mm512_ternarylogic_epi32(raw, _mm512_srai_epi16(raw, 15), magnitude, 0x78);
-    __m512i path = _mm512_setzero_si512();
-    __mmask32 above[8];
+AVX512 static void load_rows16(const int16_t *thresholds, uint32_t bits, __m512i rows[ROWS16]) {
     for (uint32_t level = 0; level < bits; level++) {
-        const __m512i bit = _mm512_set1_epi16((short)(1 << level | 1 << (8 + bits - 1 - level)));
-        above[level] = _mm512_cmpgt_epi16_mask(keys, pick16(rows, level, path, above));
-        path = _mm512_mask_add_epi16(path, above[level], path, bit);
-    }
-    return path;
-}
-
-AVX512_INLINE void load_rows16(const int16_t *thresholds, uint32_t bits, __m512i rows[ROWS16]) {
-    uint8_t start[SPC_MAX_CENTROIDS] = {0}; /* the lowest index that each path leads to */
-    for (uint32_t level = 0; level < bits; level++) {
-        const uint32_t half = 1u << (bits - 1 - level), paths = 1u << level;
         int16_t keys[SPC_MAX_CENTROIDS / 2] = {0};
-        for (uint32_t path = 0; path < paths; path++) {
-            keys[path] = thresholds[start[path] + half - 1];
-            start[path + paths] = (uint8_t)(start[path] + half);
+        for (uint32_t path = 0; path < 1u << level; path++) {
+            keys[path] = thresholds[position(bits, level, path)];
         }
-        for (uint32_t i = 0; 32 * i < paths; i++) {
+        for (uint32_t i = 0; 32 * i < 1u << level; i++) {
             rows[FIRST_ROW16(level) + i] = _mm512_loadu_si512(keys + 32 * i);
         }
     }
     rows[0] = _mm512_set1_epi16(thresholds[(1u << (bits - 1)) - 1]);
 }
 
-/* Indices of 64 values. */
-AVX512_INLINE __m512i quantize64(const __m512i rows[ROWS16], uint32_t bits,
-                                 const uint16_t *values) {
-    __m512i a = _mm512_srli_epi16(search16(rows, bits, values), 8);
-    __m512i b = _mm512_srli_epi16(search16(rows, bits, values + 32), 8);
-    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(a)),
-                              _mm512_cvtepi16_epi8(b), 1);
+AVX512_INLINE __m512i load_keys16(const uint16_t *values) {
+    const __m512i magnitude = _mm512_set1_epi16(0x7fff);
+    __m512i raw = _mm512_loadu_si512(values);
+    return _mm512_ternarylogic_epi32(raw, _mm512_srai_epi16(raw, 15), magnitude, 0x78);
 }
 
-AVX512_INLINE void quantize(const int16_t *thresholds, uint32_t bits, const uint16_t *values,
-                            size_t n, uint8_t *indices) {
-    __m512i rows[ROWS16];
-    size_t done = 0;
-    load_rows16(thresholds, bits, rows);
-    for (; done + 64 <= n; done += 64) {
-        _mm512_storeu_si512(indices + done, quantize64(rows, bits, values + done));
+AVX512_INLINE __m512i search16_deep(const __m512i rows[ROWS16], uint32_t bits, __m512i keys,
+                                    __m512i path) {
+    const __m512i *row = rows + FIRST_ROW16(6);
+    __m512i met = _mm512_permutex2var_epi16(row[0], path, row[1]), other;
+    __mmask32 above = _mm512_cmpgt_epi16_mask(keys, met);
+    path = _mm512_mask_add_epi16(path, above, path, _mm512_set1_epi16((short)PATH_BITS(bits, 6)));
+    if (bits == 8) {
+        row = rows + FIRST_ROW16(7);
+        met = _mm512_permutex2var_epi16(row[0], path, row[1]);
+        other = _mm512_permutex2var_epi16(row[2], path, row[3]);
+        met = _mm512_mask_blend_epi16(above, met, other);
+        above = _mm512_cmpgt_epi16_mask(keys, met);
+        path =
+            _mm512_mask_add_epi16(path, above, path, _mm512_set1_epi16((short)PATH_BITS(bits, 7)));
     }
-    if (done < n) {
+    return path;
+}
+
+/* Indices of 32 * groups values, in byte 1 of their lanes. */
+AVX512_INLINE void search16(const __m512i rows[ROWS16], uint32_t bits, const uint16_t *values,
+                            size_t groups, __m512i paths[BLOCK]) {
+    __m512i keys[BLOCK];
+    for (size_t i = 0; i < groups; i++) {
+        keys[i] = load_keys16(values + 32 * i);
+        paths[i] = _mm512_maskz_set1_epi16(_mm512_cmpgt_epi16_mask(keys[i], rows[0]),
+                                           (short)PATH_BITS(bits, 0));
+    }
+    for (uint32_t level = 1; level < bits && level < 6; level++) {
+        const __m512i path_bits = _mm512_set1_epi16((short)PATH_BITS(bits, level));
+        for (size_t i = 0; i < groups; i++) {
+            __m512i met = _mm512_permutexvar_epi16(paths[i], rows[level]);
+            __mmask32 above = _mm512_cmpgt_epi16_mask(keys[i], met);
+            paths[i] = _mm512_mask_add_epi16(paths[i], above, paths[i], path_bits);
+        }
+    }
+    for (size_t i = 0; bits > 6 && i < groups; i++) {
+        paths[i] = search16_deep(rows, bits, keys[i], paths[i]);
+    }
+}
+
+/* Byte 1 of each lane of two. */
+AVX512_INLINE __m512i bytes1_of_16(const __m512i x[2]) {
+    const __m512i step = _mm512_set1_epi64(0x1010101010101010);
+    const __m512i eight = _mm512_set1_epi64(0x0f0d0b0907050301);
+    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m512i odd = _mm512_add_epi64(eight, _mm512_mullo_epi64(lane, step));
+    return _mm512_permutex2var_epi8(x[0], odd, x[1]);
+}
+
+AVX512_INLINE void quantize16(const int16_t *thresholds, uint32_t bits, const uint16_t *values,
+                              size_t n, uint8_t *indices) {
+    __m512i rows[ROWS16], paths[BLOCK];
+    load_rows16(thresholds, bits, rows);
+    for (; n >= 32 * BLOCK; n -= 32 * BLOCK) {
+        search16(rows, bits, values, BLOCK, paths);
+        for (size_t i = 0; i < BLOCK; i += 2) {
+            indices = put(bytes1_of_16(paths + i), bits, 64, 0, indices);
+        }
+        values += 32 * BLOCK;
+    }
+    while (n > 0) {
+        const size_t count = n < 64 ? n : 64;
         uint16_t last[64] = {0};
-        memcpy(last, values + done, (n - done) * sizeof last[0]);
-        _mm512_mask_storeu_epi8(indices + done, first(n - done), quantize64(rows, bits, last));
+        memcpy(last, values, count * sizeof last[0]);
+        search16(rows, bits, last, 2, paths);
+        indices = put(bytes1_of_16(paths), bits, count, 0, indices);
+        values += count;
+        n -= count;
     }
 }
 
 AVX512 void spc_quantize_f16_avx512(const int16_t *thresholds, uint32_t bits,
                                     const uint16_t *values, size_t n, uint8_t *indices){
-    SPC_WITH_CONSTANT_BITS(bits, quantize(thresholds, BITS, values, n, indices))}
+    SPC_WITH_CONSTANT_BITS(bits, quantize16(thresholds, BITS, values, n, indices))}
 
 /* `count` values, at most sixteen, of as many channels.  The thresholds of the upper four levels
  * are compared all, since they lie side by side in memory; below, a binary search gathers them. */

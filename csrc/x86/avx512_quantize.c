@@ -3,17 +3,6 @@
 
 #if defined(SPC_X86)
 
-/* Stores up to 64 indices, each a byte of x, as they are or packed; returns where the next go. */
-AVX512_INLINE uint8_t *put(__m512i x, uint32_t bits, size_t count, int packing, uint8_t *out) {
-    if (packing) {
-        x = count < 64 ? _mm512_maskz_mov_epi8(first(count), x) : x;
-        _mm512_mask_storeu_epi8(out, first((count * bits + 7) / 8), pack64(x, bits));
-        return out + 8 * bits;
-    }
-    _mm512_mask_storeu_epi8(out, first(count), x);
-    return out + 64;
-}
-
 /* 1 bit: the masks of the comparisons are the packed indices.  Above a negative threshold are all
  * floats but the negative ones of no less magnitude: a comparison of unsigned bits. */
 AVX512_INLINE uint64_t compare64(int32_t threshold, int as_they_are, const float *values) {
@@ -56,28 +45,9 @@ AVX512_INLINE __m512i load_keys(const float *values, int as_they_are) {
     return as_they_are ? raw : keys_of_bits(raw);
 }
 
-/*
- * Binary search: level l has 2^l thresholds, which sit in one register up to level 4, then in 2, 4,
- * 8.  A block goes through each level before the next, because permutations and comparisons take
- * long.
- *
- * Bit l of a path is set where the value was above its threshold at level l, so that the path is
- * the index from the other end; the index itself grows in byte 1, and no step has to shift either.
- */
+/* Rows of sixteen thresholds: one up to level 4, then 2, 4, 8. */
 #define ROWS 19
 #define FIRST_ROW(level) ((level) < 5 ? (level) : (1u << ((level) - 4)) + 3)
-#define PATH_BITS(bits, level) (1 << (level) | 1 << (8 + (bits) - 1 - (level)))
-#define BLOCK 8
-
-/* Which threshold a path meets at `level`. */
-static uint32_t position(uint32_t bits, uint32_t level, uint32_t path) {
-    uint32_t at = (1u << (bits - 1 - level)) - 1;
-    for (uint32_t l = 0; l < level; l++) {
-        at += (path >> l & 1) << (bits - 1 - l);
-    }
-    return at;
-}
-
 AVX512 static void load_rows(const int32_t *thresholds, uint32_t bits, __m512i rows[ROWS]) {
     for (uint32_t level = 0; level < bits; level++) {
         int32_t keys[SPC_MAX_CENTROIDS / 2] = {0};
