@@ -78,15 +78,6 @@ AVX512_INLINE uint8_t *put(__m512i x, uint32_t bits, size_t count, int packing, 
 #define PATH_BITS(bits, level) (1 << (level) | 1 << (8 + (bits) - 1 - (level)))
 #define BLOCK 8
 
-/* Which threshold a path meets at `level`. */
-static inline uint32_t position(uint32_t bits, uint32_t level, uint32_t path) {
-    uint32_t at = (1u << (bits - 1 - level)) - 1;
-    for (uint32_t l = 0; l < level; l++) {
-        at += (path >> l & 1) << (bits - 1 - l);
-    }
-    return at;
-}
-
 void spc_quantize_f32_avx512(const int32_t *thresholds, uint32_t bits, const float *values,
                              size_t n, uint8_t *indices);
 void spc_quantize_pack_f32_avx512(const int32_t *thresholds, uint32_t bits, const float *values,

@@ -8,12 +8,15 @@
 #define FIRST_ROW16(level) ((level) < 6 ? (level) : (1u << ((level) - 5)) + 4)
 
 AVX512 static void load_rows16(const int16_t *thresholds, uint32_t bits, __m512i rows[ROWS16]) {
+    uint8_t start[SPC_MAX_CENTROIDS] = {0}; /* the lowest index that each path leads to */
     for (uint32_t level = 0; level < bits; level++) {
+        const uint32_t half = 1u << (bits - 1 - level), paths = 1u << level;
         int16_t keys[SPC_MAX_CENTROIDS / 2] = {0};
-        for (uint32_t path = 0; path < 1u << level; path++) {
-            keys[path] = thresholds[position(bits, level, path)];
+        for (uint32_t path = 0; path < paths; path++) {
+            keys[path] = thresholds[start[path] + half - 1];
+            start[path + paths] = (uint8_t)(start[path] + half);
         }
-        for (uint32_t i = 0; 32 * i < 1u << level; i++) {
+        for (uint32_t i = 0; 32 * i < paths; i++) {
             rows[FIRST_ROW16(level) + i] = _mm512_loadu_si512(keys + 32 * i);
         }
     }

@@ -49,12 +49,15 @@ AVX512_INLINE __m512i load_keys(const float *values, int as_they_are) {
 #define ROWS 19
 #define FIRST_ROW(level) ((level) < 5 ? (level) : (1u << ((level) - 4)) + 3)
 AVX512 static void load_rows(const int32_t *thresholds, uint32_t bits, __m512i rows[ROWS]) {
+    uint8_t start[SPC_MAX_CENTROIDS] = {0}; /* the lowest index that each path leads to */
     for (uint32_t level = 0; level < bits; level++) {
+        const uint32_t half = 1u << (bits - 1 - level), paths = 1u << level;
         int32_t keys[SPC_MAX_CENTROIDS / 2] = {0};
-        for (uint32_t path = 0; path < 1u << level; path++) {
-            keys[path] = thresholds[position(bits, level, path)];
+        for (uint32_t path = 0; path < paths; path++) {
+            keys[path] = thresholds[start[path] + half - 1];
+            start[path + paths] = (uint8_t)(start[path] + half);
         }
-        for (uint32_t i = 0; 16 * i < 1u << level; i++) {
+        for (uint32_t i = 0; 16 * i < paths; i++) {
             rows[FIRST_ROW(level) + i] = _mm512_loadu_si512(keys + 16 * i);
         }
     }
