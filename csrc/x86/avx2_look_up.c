@@ -225,45 +225,48 @@ AVX2 uint32_t spc_look_up_u16_avx2(const uint16_t *table, uint32_t bits, const u
     return seen;
 }
 
-/* Eight indices are within 32 bits: each lane shifts its own down, and permutations look at no bit
- * above the third. */
+/* 32 values of 1 to 4 bits: 8 indices are at most 32 bits, and each lane shifts its own down.
+ * Permutations look at the lowest 3 bits of a lane, and the table is repeated. */
+AVX2_INLINE void find_packed32(const __m256 rows[2], uint32_t bits, const uint8_t *packed,
+                               float *values) {
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t start = bits * i, last = 4 * bits - 4;
+        const uint32_t at = start < last ? start : last; /* no byte beyond */
+        const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        const __m256i shifts =
+            _mm256_add_epi32(_mm256_mullo_epi32(lanes, _mm256_set1_epi32((int)bits)),
+                             _mm256_set1_epi32(8 * (int)(start - at)));
+        int32_t word;
+        __m256i x;
+        __m256 found;
+        memcpy(&word, packed + at, sizeof word);
+        x = _mm256_srlv_epi32(_mm256_set1_epi32(word), shifts);
+        found = _mm256_permutevar8x32_ps(rows[0], x);
+        if (bits == 4) {
+            found = _mm256_blendv_ps(found, _mm256_permutevar8x32_ps(rows[1], x),
+                                     _mm256_castsi256_ps(_mm256_slli_epi32(x, 28)));
+        }
+        _mm256_storeu_ps(values + 8 * i, found);
+    }
+}
+
 AVX2_INLINE void unpack_look_up(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
                                 float *values) {
-    const int b = (int)bits;
-    const __m256i down = _mm256_setr_epi32(0, b, 2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b);
-    const __m256i up = _mm256_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0); /* bit 3 to the top */
-    const uint8_t *end = packed + spc_packed_size(n, bits);
+    uint8_t last[32];
     float repeated[16];
     __m256 rows[2];
-    size_t done = 0;
     for (uint32_t i = 0; i < 16; i++) {
         repeated[i] = table[i % (1u << bits)];
     }
     rows[0] = _mm256_loadu_ps(repeated);
     rows[1] = _mm256_loadu_ps(repeated + 8);
-    for (; done + 8 <= n && end - packed >= 4; done += 8) {
-        int32_t word;
-        __m256i all, index;
-        __m256 found;
-        memcpy(&word, packed, sizeof word);
-        all = _mm256_set1_epi32(word);
-        index = _mm256_srlv_epi32(all, down);
-        found = _mm256_permutevar8x32_ps(rows[0], index);
-        if (bits == 4) {
-            found = _mm256_blendv_ps(found, _mm256_permutevar8x32_ps(rows[1], index),
-                                     _mm256_castsi256_ps(_mm256_sllv_epi32(all, up)));
-        }
-        _mm256_storeu_ps(values + done, found);
-        packed += bits;
+    for (; n >= 32; n -= 32) {
+        find_packed32(rows, bits, packed, values);
+        packed += 4 * bits;
+        values += 32;
     }
-    while (done < n) {
-        uint8_t indices[8];
-        size_t count = n - done < 8 ? n - done : 8;
-        spc_unpack_reference(packed, count, bits, indices);
-        (void)spc_look_up_f32_reference(table, bits, indices, count, values + done);
-        packed += bits;
-        done += count;
-    }
+    spc_unpack_reference(packed, n, bits, last);
+    (void)spc_look_up_f32_reference(table, bits, last, n, values);
 }
 
 AVX2 void spc_unpack_look_up_f32_avx2(const float *table, uint32_t bits, const uint8_t *packed,

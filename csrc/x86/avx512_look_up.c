@@ -158,45 +158,37 @@ AVX512 uint32_t spc_look_up_f32_avx512(const float *table, uint32_t bits, const 
     return seen;
 }
 
-/* 16 indices are within 64 bits: each lane takes the byte that its own begins, and permutations
- * look at no bit above the fourth.  Reads those 64 bits, though `bits` may be less. */
-AVX512_INLINE __m512 unpack_look_up16(__m512 row, uint32_t bits, const uint8_t *packed) {
-#define FROM(pair) ((long long)bits * (2 * (pair)) | (long long)bits * (2 * (pair) + 1) << 32)
-    const __m512i places =
-        _mm512_setr_epi64(FROM(0), FROM(1), FROM(2), FROM(3), FROM(4), FROM(5), FROM(6), FROM(7));
-#undef FROM
-    long long all;
-    memcpy(&all, packed, sizeof all);
-    return _mm512_permutexvar_ps(_mm512_multishift_epi64_epi8(places, _mm512_set1_epi64(all)), row);
+/* 64 values of 1 to 4 bits: 16 indices are at most the 64 bits that multishift sees at once.
+ * Permutations look at the lowest 4 bits of a lane, and the table is repeated. */
+AVX512_INLINE void find_packed64(__m512 row, uint32_t bits, const uint8_t *packed, float *values) {
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t start = 2 * bits * i, last = 8 * bits - 8;
+        const uint32_t at = start < last ? start : last; /* no byte beyond */
+#define SHIFT(lane) ((lane) * (int)bits + 8 * (int)(start - at))
+        const __m512i shifts = _mm512_setr_epi32(
+            SHIFT(0), SHIFT(1), SHIFT(2), SHIFT(3), SHIFT(4), SHIFT(5), SHIFT(6), SHIFT(7),
+            SHIFT(8), SHIFT(9), SHIFT(10), SHIFT(11), SHIFT(12), SHIFT(13), SHIFT(14), SHIFT(15));
+#undef SHIFT
+        uint64_t word;
+        __m512i x;
+        memcpy(&word, packed + at, sizeof word);
+        x = _mm512_multishift_epi64_epi8(shifts, _mm512_set1_epi64((long long)word));
+        _mm512_storeu_ps(values + 16 * i, _mm512_permutexvar_ps(x, row));
+    }
 }
 
 AVX512_INLINE void unpack_look_up(const float *table, uint32_t bits, const uint8_t *packed,
                                   size_t n, float *values) {
-    const size_t len = spc_packed_size(n, bits), beyond = 8 - 2 * bits;
-    size_t done = 0, whole = len < beyond ? 0 : (len - beyond) / (8 * bits) * 64;
+    uint8_t last[64];
     __m512 row;
     repeat(table, sizeof *table << bits, &row, sizeof row);
-    for (whole = whole < n / 64 * 64 ? whole : n / 64 * 64; done < whole; done += 64) {
-        for (uint32_t i = 0; i < 4; i++) {
-            __m512 found = unpack_look_up16(row, bits, packed + 2 * bits * i);
-            if (bits == 1) { /* the bits are the mask */
-                uint16_t mask;
-                memcpy(&mask, packed + 2 * i, sizeof mask);
-                found =
-                    _mm512_mask_blend_ps(mask, _mm512_set1_ps(table[0]), _mm512_set1_ps(table[1]));
-            }
-            _mm512_storeu_ps(values + done + 16 * i, found);
-        }
+    for (; n >= 64; n -= 64) {
+        find_packed64(row, bits, packed, values);
         packed += 8 * bits;
+        values += 64;
     }
-    while (done < n) {
-        uint8_t indices[64];
-        size_t count = n - done < 64 ? n - done : 64;
-        spc_unpack_reference(packed, count, bits, indices);
-        (void)look_up32(table, bits, indices, count, values + done);
-        packed += 8 * bits;
-        done += count;
-    }
+    spc_unpack_reference(packed, n, bits, last);
+    (void)look_up32(table, bits, last, n, values);
 }
 
 AVX512 void spc_unpack_look_up_f32_avx512(const float *table, uint32_t bits, const uint8_t *packed,
