@@ -1,0 +1,184 @@
+"""What the NEON kernels cost on a Cortex-A72, without one: executed instructions and cycles.
+
+Instructions per element are counted by a QEMU plugin: the difference of two runs, so exact and the
+same every time.  Cycles per element are llvm-mca's for the hot loop, the innermost one with most
+vector instructions, which it assumes to run for ever on data in L1.  The bounds beside them: the
+A72 loads and stores one vector of 16 bytes per cycle, and has two pipes for vector operations, so
+that each takes half a cycle at least.  `python bench/arm/cortex_a72.py [--json]`.
+
+Needs aarch64-linux-gnu-gcc, qemu-aarch64 (Debian: qemu-user, not the static one), llvm-mca-19, cc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+CC = "aarch64-linux-gnu-gcc"
+NEED = (CC, "qemu-aarch64", "llvm-mca-19", "cc")
+FEW, MANY = 64 * 512, 64 * 1024  # elements
+MOVED = 16  # bytes per cycle, loaded or stored
+
+# name: the C call, with BITS for the width; bytes per element, loaded or stored, whichever is more
+CALLS = {
+    "quantize+pack float32": ("quantize_pack_f32_neon(keys, BITS, floats, n, out)", 4),
+    "quantize float32": ("quantize_f32_neon(keys, BITS, floats, n, out)", 4),
+    "quantize float16": ("quantize_f16_neon(keys16, BITS, halves, n, out)", 2),
+    "quantize int8": ("quantize_i8_neon(keys8, BITS, 0, bytes, n, out)", 1),
+    "unpack+LUT float32": ("unpack_look_up_f32_neon(table, BITS, bytes, n, values)", 4),
+}
+ROWS = [
+    *(("quantize+pack float32", bits) for bits in (1, 2, 3, 4)),
+    ("quantize float32", 8),
+    *(("quantize float16", bits) for bits in (2, 4)),
+    *(("quantize int8", bits) for bits in (1, 2, 4)),
+    *(("unpack+LUT float32", bits) for bits in (1, 2, 3, 4)),
+]
+
+BRANCH = re.compile(r"(?:b|b\.?[a-z]{2}|cbn?z|tbn?z)\s.*?(\.L\w+)$")
+
+PROGRAM = """
+#include "arm/neon.c"
+#include <stdlib.h>
+static int32_t keys[255]; static int16_t keys16[255]; static int8_t keys8[255];
+static float table[256], floats[%(most)d], values[%(most)d];
+static uint16_t halves[%(most)d]; static uint8_t bytes[%(most)d], out[%(most)d];
+__attribute__((noinline, flatten)) void hot(size_t n) { (void)n; %(call)s; }
+int main(int argc, char **argv) {
+    for (int i = 0; i < 255; i++) {
+        keys[i] = 0x3f000000 + (i << 16); keys16[i] = (int16_t)(0x3000 + 16 * i);
+        keys8[i] = (int8_t)(i - 128);
+    }
+    hot(argc > 1 ? (size_t)atol(argv[1]) : 0);
+    return 0;
+}
+"""
+# the core's reference kernels take care of what is left over
+CORE = ("quantize", "dequantize", "pack", "crc32c", "cpu", "codebook")
+
+
+def run(command: Sequence[str | Path]) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def instructions(program: Path, plugin: Path, n: int) -> int:
+    said = run(["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-plugin", plugin, program, str(n)])
+    return int(re.search(r"instructions (\d+)", said)[1])  # type: ignore[index]
+
+
+def hot_loop(assembly: str) -> list[str]:
+    """The instructions of the innermost loop of hot() with most vector instructions."""
+    body = re.search(r"^hot:\n(.*?)^\s*\.size\s+hot,", assembly, re.DOTALL | re.MULTILINE)
+    assert body is not None
+    lines = [line.split("//")[0].strip() for line in body[1].splitlines()]
+    lines = [line for line in lines if line.endswith(":") or not line.startswith(".")]
+    labels = {line[:-1]: at for at, line in enumerate(lines) if line.endswith(":")}
+    loops = []
+    for at, line in enumerate(lines):
+        branch = BRANCH.match(line)
+        start = labels.get(branch[1], at) if branch else at
+        whole = not re.match(r"b\s", line) and "ret" not in lines[start:at]
+        if start < at and whole:
+            loops.append((start, at))
+    inner = [
+        (start, end)
+        for start, end in loops
+        if not any(start <= a and b <= end and (a, b) != (start, end) for a, b in loops)
+    ]
+
+    def vectors(loop: tuple[int, int]) -> int:
+        return sum(bool(re.search(r"\b[vq]\d+\b", line)) for line in lines[loop[0] : loop[1]])
+
+    start, end = max(inner, key=vectors)
+    return [line for line in lines[start : end + 1] if line and not line.endswith(":")]
+
+
+def cycles(loop: list[str], folder: Path) -> tuple[float, int]:
+    """llvm-mca's cycles of one pass, and how many of its instructions are vector operations."""
+    source = folder / "loop.s"
+    straight = [line for line in loop if not BRANCH.match(line)]  # llvm-mca has no labels
+    source.write_text("\n".join(straight) + "\n")
+    said = run(["llvm-mca-19", "-mtriple=aarch64", "-mcpu=cortex-a72", "-iterations=200", source])
+    total = int(re.search(r"Total Cycles:\s+(\d+)", said)[1])  # type: ignore[index]
+    moves = re.compile(r"(ld|st|prf)")
+    operations = sum(
+        bool(re.search(r"\b[vq]\d+\b", line)) and not moves.match(line) for line in straight
+    )
+    return total / 200, operations
+
+
+def measure() -> list[dict[str, Any]]:
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plugin, core = folder / "count.so", []
+        run(["cc", "-shared", "-fPIC", "-O2", HERE / "count.c", "-o", plugin])
+        options = ["-O3", "-std=c11", "-I", ROOT / "csrc", "-I", ROOT / "csrc" / "include"]
+        for file in CORE:
+            core.append(folder / f"{file}.o")
+            run([CC, *options, "-c", ROOT / "csrc" / f"{file}.c", "-o", core[-1]])
+        for kernel, bits in ROWS:
+            call, moved = CALLS[kernel]
+            source, made = folder / "hot.c", folder / "hot.s"
+            text = PROGRAM % {"most": MANY, "call": call.replace("BITS", str(bits))}
+            source.write_text(text)
+            run([CC, *options, "-S", source, "-o", made])
+            # only the table of kernels clashes, which cpu.o wants from neon.o: it is in hot.s
+            run([CC, "-static", made, *core, "-o", folder / "hot"])
+            few, many = (instructions(folder / "hot", plugin, n) for n in (FEW, MANY))
+            each = (many - few) / (MANY - FEW)
+            loop = hot_loop(made.read_text())
+            passed, operations = cycles(loop, folder)
+            elements = 8 * max(1, round(len(loop) / each / 8))
+            bound = max(moved / MOVED, operations / 2 / elements)
+            found.append(
+                {
+                    "kernel": kernel,
+                    "bits": bits,
+                    "instructions_per_element": each,
+                    "elements_per_pass": elements,
+                    "cycles_per_element": passed / elements,
+                    "memory_bound": moved / MOVED,
+                    "vector_bound": operations / 2 / elements,
+                    "of_bound": passed / elements / bound,
+                }
+            )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    absent = [name for name in NEED if shutil.which(name) is None]
+    if absent:
+        sys.exit(f"{', '.join(absent)} not found: see the head of this file for Debian's packages")
+    rows = measure()
+    if arguments.json:
+        print(json.dumps({"rows": rows}, indent=1))
+        return
+    print("| kernel | bits | instructions | cycles | memory bound | vector bound | of bound |")
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['kernel']} | {row['bits']} | {row['instructions_per_element']:.2f} "
+            f"| {row['cycles_per_element']:.2f} | {row['memory_bound']:.2f} "
+            f"| {row['vector_bound']:.2f} | {row['of_bound']:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
