@@ -105,7 +105,7 @@ INLINE void load_planes2(const uint16_t *table, uint32_t bits, uint8x16_t planes
     }
 }
 
-/* 16 indices without stray bits. */
+/* 16 values, by indices without stray bits. */
 INLINE void find_floats(uint8x16_t planes[4][4], uint32_t bits, uint8x16_t indices, float *values) {
     uint8x16x4_t found;
     for (uint32_t p = 0; p < 4; p++) {
@@ -117,14 +117,6 @@ INLINE void find_floats(uint8x16_t planes[4][4], uint32_t bits, uint8x16_t indic
 /* Planes pay as long as their look-ups take less than a load for each value. */
 #define FLOAT_PLANES(bits) ((bits) <= 5)
 #define HALF_PLANES(bits) ((bits) <= 6)
-
-/* Eight values by indices `apart` bits apart: loads one by one, which are what limits this. */
-INLINE void find_eight(const float *table, uint32_t bits, uint64_t word, uint32_t apart,
-                       float *values) {
-    for (uint32_t i = 0; i < 8; i++) {
-        values[i] = table[word >> apart * i & ((1u << bits) - 1)];
-    }
-}
 
 INLINE uint32_t look_up_f32(const float *table, uint32_t bits, const uint8_t *indices, size_t n,
                             float *values) {
@@ -144,7 +136,9 @@ INLINE uint32_t look_up_f32(const float *table, uint32_t bits, const uint8_t *in
             uint64_t word;
             memcpy(&word, indices + done, sizeof word);
             words |= word;
-            find_eight(table, bits, word, 8, values + done);
+            for (uint32_t i = 0; i < 8; i++) {
+                values[done + i] = table[word >> 8 * i & ((1u << bits) - 1)];
+            }
         }
     }
     return or_of_bytes(seen) | or_of_word(words) |
@@ -216,7 +210,6 @@ INLINE void look_up32_of_1(const float *table, const uint8_t *packed, float *val
 INLINE void unpack_look_up(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
                            float *values) {
     const uint8x16_t mask = vdupq_n_u8((uint8_t)((1u << bits) - 1));
-    const uint8_t *end = packed + spc_packed_size(n, bits);
     uint8x16_t planes[4][4];
     uint8_t rest[32];
     if (bits == 1) {
@@ -225,20 +218,12 @@ INLINE void unpack_look_up(const float *table, uint32_t bits, const uint8_t *pac
             packed += 4;
             values += 32;
         }
-    } else if (FLOAT_PLANES(bits)) {
+    } else {
         load_planes4(table, bits, planes);
-        for (; n >= 16 && (size_t)(end - packed) >= UNPACK_READS(bits); n -= 16) {
+        for (; n >= 16; n -= 16) {
             find_floats(planes, bits, vandq_u8(unpack16(packed, bits), mask), values);
             packed += 2 * bits;
             values += 16;
-        }
-    } else {
-        for (; n >= 8 && end - packed >= 8; n -= 8) {
-            uint64_t word;
-            memcpy(&word, packed, sizeof word);
-            find_eight(table, bits, word, bits, values);
-            packed += bits;
-            values += 8;
         }
     }
     if (n > 0) {
@@ -249,7 +234,9 @@ INLINE void unpack_look_up(const float *table, uint32_t bits, const uint8_t *pac
 
 static void unpack_look_up_f32_neon(const float *table, uint32_t bits, const uint8_t *packed,
                                     size_t n, float *values) {
-    SPC_WITH_CONSTANT_BITS(bits, unpack_look_up(table, BITS, packed, n, values))
+    SPC_WITH_CONSTANT_BITS(
+        bits,
+        if (BITS <= SPC_UNPACK_LOOK_UP_BITS) { unpack_look_up(table, BITS, packed, n, values); })
 }
 
 #endif

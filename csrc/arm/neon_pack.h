@@ -7,6 +7,9 @@
 
 #define INLINE __attribute__((always_inline)) static inline
 
+/* Keeps gcc from doing all the loads of a turn first, for which there are too few registers. */
+#define IN_TURN __asm__ volatile("")
+
 #define U8_OF_U16 vreinterpretq_u8_u16
 #define U8_OF_U32 vreinterpretq_u8_u32
 #define U8_OF_U64 vreinterpretq_u8_u64
@@ -86,8 +89,9 @@ INLINE uint8x16_t part(uint8x16_t joined, uint32_t bits) {
 
 /* The first twelve bytes. */
 INLINE void store_twelve(uint8_t *packed, uint8x16_t x) {
+    uint32_t last = vgetq_lane_u32(U32_OF_U8(x), 2);
     vst1_u8(packed, vget_low_u8(x));
-    vst1q_lane_u32((uint32_t *)(void *)(packed + 8), U32_OF_U8(x), 2);
+    memcpy(packed + 8, &last, sizeof last);
 }
 
 /* 32 joined indices of 3 bits. */

@@ -6,7 +6,6 @@
 #include <arm_neon.h>
 
 #include "../kernels.h"
-#include "neon_look_up.h"
 #include "neon_pack.h"
 
 /* ------------------------------------------------------------------ many thresholds
@@ -92,28 +91,30 @@ INLINE uint8x16_t count_top(const search32 *s, uint32_t bits, int32x4_t x, way w
 }
 
 /* Minus how many of a node are below, spread over four lanes. */
-INLINE int32x4_t count_node(const int32_t *node, int32x4_t x) {
-    uint32x4_t a = vcgtq_s32(x, vld1q_s32(node)), b = vcgtq_s32(x, vld1q_s32(node + 4));
-    return vreinterpretq_s32_u32(vaddq_u32(a, b));
+INLINE uint32x4_t count_node(const int32_t *nodes, uint32_t index, int32x4_t x) {
+    int32x4x2_t node = vld1q_s32_x2(nodes + 8 * index);
+    return vaddq_u32(vcgtq_s32(x, node.val[0]), vcgtq_s32(x, node.val[1]));
 }
 
 /* Four values in the nodes that four bytes say. */
-INLINE int32x4_t count_nodes4(const int32_t *nodes, uint32_t indices, int32x4_t x) {
-    int32x4_t a = count_node(nodes + 8 * (indices & 0xff), vdupq_laneq_s32(x, 0));
-    int32x4_t b = count_node(nodes + 8 * (indices >> 8 & 0xff), vdupq_laneq_s32(x, 1));
-    int32x4_t c = count_node(nodes + 8 * (indices >> 16 & 0xff), vdupq_laneq_s32(x, 2));
-    int32x4_t d = count_node(nodes + 8 * (indices >> 24), vdupq_laneq_s32(x, 3));
-    return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
+INLINE uint8x16_t count_nodes4(const int32_t *nodes, uint32_t indices, int32x4_t x) {
+    uint32x4_t a, b, c, d;
+    IN_TURN;
+    a = count_node(nodes, indices & 0xff, vdupq_laneq_s32(x, 0));
+    b = count_node(nodes, indices >> 8 & 0xff, vdupq_laneq_s32(x, 1));
+    c = count_node(nodes, indices >> 16 & 0xff, vdupq_laneq_s32(x, 2));
+    d = count_node(nodes, indices >> 24, vdupq_laneq_s32(x, 3));
+    return U8_OF_U32(vpaddq_u32(vpaddq_u32(a, b), vpaddq_u32(c, d)));
 }
 
 INLINE uint8x16_t count_nodes(const int32_t *nodes, uint8x16_t indices, const int32x4_t *x) {
     uint64_t low = vgetq_lane_u64(U64_OF_U8(indices), 0);
     uint64_t high = vgetq_lane_u64(U64_OF_U8(indices), 1);
     uint8x16_t counts[4] = {
-        vreinterpretq_u8_s32(count_nodes4(nodes, (uint32_t)low, x[0])),
-        vreinterpretq_u8_s32(count_nodes4(nodes, (uint32_t)(low >> 32), x[1])),
-        vreinterpretq_u8_s32(count_nodes4(nodes, (uint32_t)high, x[2])),
-        vreinterpretq_u8_s32(count_nodes4(nodes, (uint32_t)(high >> 32), x[3])),
+        count_nodes4(nodes, (uint32_t)low, x[0]),
+        count_nodes4(nodes, (uint32_t)(low >> 32), x[1]),
+        count_nodes4(nodes, (uint32_t)high, x[2]),
+        count_nodes4(nodes, (uint32_t)(high >> 32), x[3]),
     };
     return vsubq_u8(vshlq_n_u8(indices, 3), in_order(merge4(counts)));
 }
@@ -121,6 +122,7 @@ INLINE uint8x16_t count_nodes(const int32_t *nodes, uint8x16_t indices, const in
 /* Minus the indices of 16 values, in the order of merge4. */
 INLINE uint8x16_t minus_indices(const search32 *s, uint32_t bits, const float *values, way w) {
     uint8x16_t counts[4];
+    IN_TURN;
     for (uint32_t i = 0; i < 4; i++) {
         counts[i] = count_top(s, bits, load_values(values + 4 * i, w), w);
     }
@@ -130,15 +132,16 @@ INLINE uint8x16_t minus_indices(const search32 *s, uint32_t bits, const float *v
 INLINE uint8x16_t quantize16(const search32 *s, uint32_t bits, const float *values, way w) {
     uint8x16_t counts[4], indices;
     int32x4_t x[4];
+    IN_TURN;
     for (uint32_t i = 0; i < 4; i++) {
         x[i] = load_values(values + 4 * i, w);
         counts[i] = count_top(s, bits, x[i], w);
     }
     indices = in_order(negated(merge4(counts)));
-    for (uint32_t level = NODE_LEVELS(bits); level-- > 0;) {
-        indices = count_nodes(s->nodes[level], indices, x);
+    if (NODE_LEVELS(bits) > 1) {
+        indices = count_nodes(s->nodes[1], indices, x);
     }
-    return indices;
+    return NODE_LEVELS(bits) > 0 ? count_nodes(s->nodes[0], indices, x) : indices;
 }
 
 INLINE void quantize_f32(const int32_t *thresholds, uint32_t bits, const float *values, size_t n,
@@ -166,6 +169,7 @@ INLINE uint8x16_t bits_of_32(const search32 *s, const float *values, way w) {
     const uint8x16_t own =
         U8_OF_U32(vcombine_u32(vcreate_u32(0x2222222211111111), vcreate_u32(0x8888888844444444)));
     uint8x16_t low[4], high[4];
+    IN_TURN;
     for (uint32_t i = 0; i < 4; i++) {
         low[i] = count_top(s, 1, load_values(values + 8 * i, w), w);
         high[i] = count_top(s, 1, load_values(values + 8 * i + 4, w), w);
@@ -302,12 +306,14 @@ INLINE void quantize_channels4(const int32_t *thresholds, uint32_t bits, size_t 
     uint8x16_t sum = above(x, vld1q_s32(thresholds), 0);
     uint16x4_t half;
     uint8x8_t out;
+    uint32_t word;
     for (uint32_t k = 1; k + 1 < 1u << bits; k++) {
         sum = vaddq_u8(sum, above(x, vld1q_s32(thresholds + k * channels), 0));
     }
     half = vmovn_u32(U32_OF_U8(negated(sum)));
     out = vmovn_u16(vcombine_u16(half, half));
-    vst1_lane_u32((uint32_t *)(void *)indices, vreinterpret_u32_u8(out), 0);
+    word = vget_lane_u32(vreinterpret_u32_u8(out), 0);
+    memcpy(indices, &word, sizeof word);
 }
 
 /* Position by position; the last four channels of one may be done twice. */
@@ -319,14 +325,14 @@ INLINE void quantize_channels(const int32_t *thresholds, uint32_t bits, size_t c
             quantize_channels4(thresholds + first + done, bits, channels, values + done,
                                indices + done);
         }
-        if (done < count && count >= 4) {
+        if (count < 4) {
+            spc_quantize_channels_f32_reference(thresholds, bits, channels, first, values, count,
+                                                indices);
+        } else if (done < count) {
             done = count - 4;
             quantize_channels4(thresholds + first + done, bits, channels, values + done,
                                indices + done);
-            done = count;
         }
-        spc_quantize_channels_f32_reference(thresholds, bits, channels, first + done, values + done,
-                                            count - done, indices + done);
         values += count;
         indices += count;
         n -= count;
@@ -402,21 +408,31 @@ INLINE uint8x16_t count_top16(const search16 *s, uint32_t bits, int16x8_t x) {
 }
 
 /* Minus how many of the node of a value are below, over eight lanes. */
-INLINE int16x8_t count_node16(const int16_t *nodes, uint64_t index, int16x8_t x) {
-    return vreinterpretq_s16_u16(vcgtq_s16(x, vld1q_s16(nodes + 8 * (index & 0xff))));
+INLINE uint16x8_t count_node16(const int16_t *nodes, uint64_t index, int16x8_t x) {
+    return vcgtq_s16(x, vld1q_s16(nodes + 8 * (index & 0xff)));
 }
 
-INLINE int16x8_t count_nodes16(const int16_t *nodes, uint64_t indices, int16x8_t x) {
-    int16x8_t a = count_node16(nodes, indices, vdupq_laneq_s16(x, 0));
-    int16x8_t b = count_node16(nodes, indices >> 8, vdupq_laneq_s16(x, 1));
-    int16x8_t c = count_node16(nodes, indices >> 16, vdupq_laneq_s16(x, 2));
-    int16x8_t d = count_node16(nodes, indices >> 24, vdupq_laneq_s16(x, 3));
-    int16x8_t e = count_node16(nodes, indices >> 32, vdupq_laneq_s16(x, 4));
-    int16x8_t f = count_node16(nodes, indices >> 40, vdupq_laneq_s16(x, 5));
-    int16x8_t g = count_node16(nodes, indices >> 48, vdupq_laneq_s16(x, 6));
-    int16x8_t h = count_node16(nodes, indices >> 56, vdupq_laneq_s16(x, 7));
-    return vpaddq_s16(vpaddq_s16(vpaddq_s16(a, b), vpaddq_s16(c, d)),
-                      vpaddq_s16(vpaddq_s16(e, f), vpaddq_s16(g, h)));
+INLINE uint16x8_t count_nodes8(const int16_t *nodes, uint64_t indices, int16x8_t x) {
+    uint16x8_t a, b, c, d, e, f, g, h;
+    IN_TURN;
+    a = count_node16(nodes, indices, vdupq_laneq_s16(x, 0));
+    b = count_node16(nodes, indices >> 8, vdupq_laneq_s16(x, 1));
+    c = count_node16(nodes, indices >> 16, vdupq_laneq_s16(x, 2));
+    d = count_node16(nodes, indices >> 24, vdupq_laneq_s16(x, 3));
+    e = count_node16(nodes, indices >> 32, vdupq_laneq_s16(x, 4));
+    f = count_node16(nodes, indices >> 40, vdupq_laneq_s16(x, 5));
+    g = count_node16(nodes, indices >> 48, vdupq_laneq_s16(x, 6));
+    h = count_node16(nodes, indices >> 56, vdupq_laneq_s16(x, 7));
+    return vpaddq_u16(vpaddq_u16(vpaddq_u16(a, b), vpaddq_u16(c, d)),
+                      vpaddq_u16(vpaddq_u16(e, f), vpaddq_u16(g, h)));
+}
+
+INLINE uint8x16_t count_nodes16(const int16_t *nodes, uint8x16_t indices, int16x8_t low,
+                                int16x8_t high) {
+    uint64x2_t words = U64_OF_U8(indices);
+    uint16x8_t a = count_nodes8(nodes, vgetq_lane_u64(words, 0), low);
+    uint16x8_t b = count_nodes8(nodes, vgetq_lane_u64(words, 1), high);
+    return vsubq_u8(vshlq_n_u8(indices, 3), narrow2(a, b));
 }
 
 INLINE void quantize_f16(const int16_t *thresholds, uint32_t bits, const uint16_t *values, size_t n,
@@ -426,16 +442,13 @@ INLINE void quantize_f16(const int16_t *thresholds, uint32_t bits, const uint16_
     search16_init(&s, thresholds, bits);
     for (; done + 16 <= n; done += 16) {
         int16x8_t low = load_keys16(values + done), high = load_keys16(values + done + 8);
-        uint8x16_t found =
-            narrow2(U16_OF_U8(count_top16(&s, bits, low)), U16_OF_U8(count_top16(&s, bits, high)));
-        found = negated(found);
-        for (uint32_t level = NODE_LEVELS(bits); level-- > 0;) {
-            const int16_t *nodes = s.nodes[level];
-            uint64x2_t words = U64_OF_U8(found);
-            int16x8_t a = count_nodes16(nodes, vgetq_lane_u64(words, 0), low);
-            int16x8_t b = count_nodes16(nodes, vgetq_lane_u64(words, 1), high);
-            uint8x16_t counts = narrow2(vreinterpretq_u16_s16(a), vreinterpretq_u16_s16(b));
-            found = vsubq_u8(vshlq_n_u8(found, 3), counts);
+        uint8x16_t found = negated(
+            narrow2(U16_OF_U8(count_top16(&s, bits, low)), U16_OF_U8(count_top16(&s, bits, high))));
+        if (NODE_LEVELS(bits) > 1) {
+            found = count_nodes16(s.nodes[1], found, low, high);
+        }
+        if (NODE_LEVELS(bits) > 0) {
+            found = count_nodes16(s.nodes[0], found, low, high);
         }
         vst1q_u8(indices + done, found);
     }
@@ -449,51 +462,41 @@ static void quantize_f16_neon(const int16_t *thresholds, uint32_t bits, const ui
 
 /* ------------------------------------------------------------------ 8-bit integers
  *
- * Thresholds in tables by place, two bits of the index at a time: 1, 1 or 4 registers for each of
- * the three between two.
+ * 4 and 5 bits: 2 or 3 from thresholds in registers, then 2 from the three between two of those.
  */
-#define TOP_BITS8(bits) ((bits) <= 3 ? (bits) : (bits) % 2 ? 3 : 2)
-#define STEPS8(bits) (((bits) - TOP_BITS8(bits)) / 2)
+#define TOP_BITS8(bits) ((bits) <= 3 ? (bits) : (bits) - 2)
 
 typedef struct search8 {
     int8x16_t top[7];
-    uint8x16_t between[3][3][4];
+    uint8x16_t between[3];
 } search8;
 
 INLINE void search8_init(search8 *s, const int8_t *thresholds, uint32_t bits) {
-    uint32_t step = 1u << (bits - TOP_BITS8(bits)), places = 1u << TOP_BITS8(bits);
+    const uint32_t step = 1u << (bits - TOP_BITS8(bits)), places = 1u << TOP_BITS8(bits);
     for (uint32_t i = 0; i + 1 < places; i++) {
         s->top[i] = vdupq_n_s8(thresholds[step * (i + 1) - 1]);
     }
-    for (uint32_t level = 0; level < STEPS8(bits); level++) {
-        for (uint32_t k = 0; k < 3; k++) {
-            int8_t keys[64] = {0};
-            for (uint32_t i = 0; i < places; i++) {
-                keys[i] = thresholds[step * i + step / 4 * (k + 1) - 1];
-            }
-            for (uint32_t r = 0; 16 * r < places; r++) {
-                s->between[level][k][r] = vreinterpretq_u8_s8(vld1q_s8(keys + 16 * r));
-            }
+    for (uint32_t k = 0; step > 1 && k < 3; k++) {
+        int8_t keys[16] = {0};
+        for (uint32_t i = 0; i < places; i++) {
+            keys[i] = thresholds[step * i + k];
         }
-        step /= 4;
-        places *= 4;
+        s->between[k] = vreinterpretq_u8_s8(vld1q_s8(keys));
     }
 }
 
 INLINE uint8x16_t search8_bytes(const search8 *s, uint32_t bits, int8x16_t x) {
-    uint32_t index_bits = TOP_BITS8(bits);
     uint8x16_t sum = vcgtq_s8(x, s->top[0]);
     for (uint32_t i = 1; i + 1 < 1u << TOP_BITS8(bits); i++) {
         sum = vaddq_u8(sum, vcgtq_s8(x, s->top[i]));
     }
-    for (uint32_t level = 0; level < STEPS8(bits); level++) {
+    if (TOP_BITS8(bits) < bits) {
         uint8x16_t at = negated(sum);
         sum = vshlq_n_u8(sum, 2);
         for (uint32_t k = 0; k < 3; k++) {
-            uint8x16_t threshold = find_bytes(s->between[level][k], index_bits, at);
-            sum = vaddq_u8(sum, vcgtq_s8(x, vreinterpretq_s8_u8(threshold)));
+            int8x16_t threshold = vreinterpretq_s8_u8(vqtbl1q_u8(s->between[k], at));
+            sum = vaddq_u8(sum, vcgtq_s8(x, threshold));
         }
-        index_bits += 2;
     }
     return negated(sum);
 }
@@ -517,25 +520,12 @@ INLINE void quantize_i8(const int8_t *thresholds, uint32_t bits, uint8_t flip,
     }
 }
 
-/* From 7 bits on a table of all 256 is faster, where there are enough values for the making of it.
- */
-INLINE void quantize_i8_any(const int8_t *thresholds, uint32_t bits, uint8_t flip,
-                            const uint8_t *values, size_t n, uint8_t *indices) {
-    if (bits >= 7 && n >= 1024) {
-        uint8_t all[256];
-        for (uint32_t i = 0; i < 256; i++) {
-            all[i] = (uint8_t)i;
-        }
-        quantize_i8(thresholds, bits, flip, all, 256, all);
-        (void)look_up_u8_neon(all, 8, values, n, indices);
-    } else {
-        quantize_i8(thresholds, bits, flip, values, n, indices);
-    }
-}
-
 static void quantize_i8_neon(const int8_t *thresholds, uint32_t bits, uint8_t flip,
                              const uint8_t *values, size_t n, uint8_t *indices) {
-    SPC_WITH_CONSTANT_BITS(bits, quantize_i8_any(thresholds, BITS, flip, values, n, indices))
+    SPC_WITH_CONSTANT_BITS(
+        bits, if (BITS <= SPC_QUANTIZE_I8_BITS) {
+            quantize_i8(thresholds, BITS, flip, values, n, indices);
+        })
 }
 
 #endif
