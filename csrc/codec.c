@@ -10,7 +10,8 @@
 #define COMPACT_FIRST 0xc0u /* high nibble; the low one is the version */
 #define COMPACT_HEADER 6    /* first byte, coder, codec id */
 #define FULL_HEADER 8       /* magic, version, length; the description follows, then the coder */
-#define DESCRIPTION_FIXED 4 /* bits, dtype, rank, axis + 1 or 0 */
+#define DESCRIPTION_FIXED 4 /* bits, dtype, rank, axis and model */
+#define HAS_MODEL 0x80u     /* beside axis + 1, or 0 without an axis */
 #define CHECKSUM 4
 
 const char *spc_version(void) {
@@ -45,38 +46,47 @@ const char *spc_status_text(spc_status status) {
         return "the frame was made by a codec with another codebook, shape or dtype";
     case SPC_ERROR_CORRUPT:
         return "the frame's content is impossible although its checksum is right";
+    case SPC_ERROR_MODEL:
+        return "the coder's model is missing, damaged, or for other bits or channels";
     }
     return "unknown status";
 }
 
 /* ------------------------------------------------------------------ description and id */
 
-/* Everything before the centroids: bits, dtype, rank, axis + 1 or 0; dims; groups if several. */
+/* Everything before the centroids: bits, dtype, rank, axis and model; dims; groups with an axis. */
 
-static size_t head_size(uint32_t rank, uint32_t groups) {
-    return DESCRIPTION_FIXED + 4 * (size_t)rank + (groups > 1 ? 4 : 0);
+static size_t head_size(uint32_t rank, uint32_t axis) {
+    return DESCRIPTION_FIXED + 4 * (size_t)rank + (axis != SPC_NO_AXIS ? 4 : 0);
 }
 
-static size_t description_size(uint32_t bits, uint32_t rank, uint32_t groups) {
-    return head_size(rank, groups) + ((size_t)4 * groups << bits);
+/* Behind the centroids: length and bytes. */
+static size_t model_size(size_t model_len) {
+    return model_len > 0 ? 4 + model_len : 0;
+}
+
+static size_t centroids_size(uint32_t bits, uint32_t groups) {
+    return (size_t)4 * groups << bits;
 }
 
 static size_t codec_description_size(const spc_codec *codec) {
-    return description_size(codec->codebook.bits, codec->shape.rank, codec->codebook.groups);
+    return head_size(codec->shape.rank, codec->axis) +
+           centroids_size(codec->codebook.bits, codec->codebook.groups) +
+           model_size(codec->model.len);
 }
 
 static size_t write_head(const spc_codec *codec, uint8_t *out) {
-    const uint32_t groups = codec->codebook.groups;
     uint8_t *at = out + DESCRIPTION_FIXED;
     out[0] = (uint8_t)codec->codebook.bits;
     out[1] = (uint8_t)codec->dtype;
     out[2] = (uint8_t)codec->shape.rank;
-    out[3] = (uint8_t)(groups > 1 ? codec->axis + 1 : 0);
+    out[3] = (uint8_t)((codec->axis == SPC_NO_AXIS ? 0 : codec->axis + 1) |
+                       (codec->model.len > 0 ? HAS_MODEL : 0));
     for (uint32_t i = 0; i < codec->shape.rank; i++, at += 4) {
         spc_store_le32(at, codec->shape.dims[i]);
     }
-    if (groups > 1) {
-        spc_store_le32(at, groups);
+    if (codec->axis != SPC_NO_AXIS) {
+        spc_store_le32(at, codec->codebook.groups);
         at += 4;
     }
     return (size_t)(at - out);
@@ -104,6 +114,11 @@ static uint32_t id_of(const spc_codec *codec) {
         at += count;
         left -= count;
     }
+    if (codec->model.len > 0) {
+        spc_store_le32(piece, (uint32_t)codec->model.len);
+        crc = spc_crc32c(crc, piece, 4);
+        crc = spc_crc32c(crc, codec->model.bytes, codec->model.len);
+    }
     return crc;
 }
 
@@ -118,14 +133,16 @@ spc_status spc_codec_init_channels(spc_codec *codec, const spc_codebook *codeboo
     if (status != SPC_OK) {
         return status;
     }
-    if (codebook->groups > 1 && (axis >= shape->rank || shape->dims[axis] == 0 ||
-                                 shape->dims[axis] % codebook->groups != 0)) {
+    if (axis == SPC_NO_AXIS ? codebook->groups > 1
+                            : axis >= shape->rank || shape->dims[axis] == 0 ||
+                                  shape->dims[axis] % codebook->groups != 0) {
         return SPC_ERROR_ARGUMENT;
     }
     codec->codebook = *codebook;
     codec->dtype = dtype;
     codec->shape = *shape;
-    codec->axis = codebook->groups > 1 ? axis : 0;
+    codec->axis = axis;
+    codec->model = (spc_model){0};
     codec->n = n;
     codec->id = id_of(codec);
     return SPC_OK;
@@ -136,16 +153,35 @@ spc_status spc_codec_init(spc_codec *codec, const spc_codebook *codebook, spc_dt
     if (!spc_codebook_usable(codebook, 1)) {
         return SPC_ERROR_ARGUMENT;
     }
-    return spc_codec_init_channels(codec, codebook, 0, dtype, shape);
-}
-
-size_t spc_feature_size(const spc_codec *codec) {
-    return codec ? codec->n * spc_dtype_size(codec->dtype) : 0;
+    return spc_codec_init_channels(codec, codebook, SPC_NO_AXIS, dtype, shape);
 }
 
 static int codec_usable(const spc_codec *codec) {
     return codec && spc_codebook_usable(&codec->codebook, SPC_MAX_GROUPS) &&
            spc_dtype_size(codec->dtype);
+}
+
+static spc_symbols symbols_of(const spc_codec *codec) {
+    const spc_model *model = codec->model.len > 0 ? &codec->model : NULL;
+    return (spc_symbols){codec->shape, codec->axis, codec->codebook.bits, model};
+}
+
+spc_status spc_codec_set_model(spc_codec *codec, const spc_model *model) {
+    spc_symbols symbols;
+    if (!codec_usable(codec) || !model || !model->bytes) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    symbols = symbols_of(codec);
+    if (!spc_model_fits(model, &symbols)) {
+        return SPC_ERROR_MODEL;
+    }
+    codec->model = *model;
+    codec->id = id_of(codec);
+    return SPC_OK;
+}
+
+size_t spc_feature_size(const spc_codec *codec) {
+    return codec ? codec->n * spc_dtype_size(codec->dtype) : 0;
 }
 
 spc_status spc_codec_quantize(const spc_codec *codec, const void *feature, uint8_t *indices) {
@@ -179,11 +215,13 @@ size_t spc_frame_bound(const spc_codec *codec, spc_frame_kind kind) {
 
 /* Indices first, then whatever the coder wants; the fused pack path needs neither. */
 static size_t with_indices(const spc_codec *codec, spc_coder coder,
-                           size_t (*coder_size)(spc_coder, const spc_shape *, uint32_t)) {
+                           size_t (*coder_size)(spc_coder, const spc_symbols *)) {
+    spc_symbols symbols;
     if (!codec || coder == SPC_CODER_PACK || codec->n == 0) {
         return 0;
     }
-    return codec->n + coder_size(coder, &codec->shape, codec->codebook.bits);
+    symbols = symbols_of(codec);
+    return codec->n + coder_size(coder, &symbols);
 }
 
 size_t spc_encode_work_size(const spc_codec *codec, spc_coder coder) {
@@ -197,8 +235,8 @@ size_t spc_decode_work_size(const spc_codec *codec, spc_coder coder) {
 static spc_status encode_payload(const spc_codec *codec, spc_coder coder, const void *feature,
                                  uint8_t *payload, size_t *payload_len, spc_coder *used, void *work,
                                  size_t work_len) {
-    const spc_codebook *codebook = &codec->codebook;
-    size_t packed_len = spc_packed_size(codec->n, codebook->bits);
+    const spc_symbols symbols = symbols_of(codec);
+    const size_t packed_len = spc_packed_size(codec->n, symbols.bits);
     if (coder == SPC_CODER_PACK || codec->n == 0) {
         *used = SPC_CODER_PACK;
         *payload_len = packed_len;
@@ -209,14 +247,14 @@ static spc_status encode_payload(const spc_codec *codec, spc_coder coder, const 
         return SPC_ERROR_WORK;
     }
     spc_channels_quantize(codec, feature, work);
-    return spc_coder_encode(coder, &codec->shape, codebook->bits, work, payload, packed_len,
-                            payload_len, used, (uint8_t *)work + codec->n, work_len - codec->n);
+    return spc_coder_encode(coder, &symbols, work, payload, packed_len, payload_len, used,
+                            (uint8_t *)work + codec->n, work_len - codec->n);
 }
 
 spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
                       const void *feature, uint8_t *frame, size_t frame_cap, size_t *frame_len,
                       void *work, size_t work_len) {
-    size_t header, payload_len, end;
+    size_t header, payload_len, end, count;
     uint8_t *at;
     spc_coder used;
     spc_status status;
@@ -247,8 +285,13 @@ spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind ki
         frame[3] = VERSION;
         spc_store_le32(frame + 4, (uint32_t)(end + CHECKSUM));
         at = frame + FULL_HEADER + write_head(codec, frame + FULL_HEADER);
-        write_floats(codec->codebook.centroids,
-                     (size_t)codec->codebook.groups << codec->codebook.bits, at);
+        count = (size_t)codec->codebook.groups << codec->codebook.bits;
+        write_floats(codec->codebook.centroids, count, at);
+        at += 4 * count;
+        if (codec->model.len > 0) {
+            spc_store_le32(at, (uint32_t)codec->model.len);
+            memcpy(at + 4, codec->model.bytes, codec->model.len);
+        }
         frame[header - 1] = (uint8_t)used;
     }
     spc_store_le32(frame + end, spc_crc32c(0, frame, end));
@@ -299,24 +342,36 @@ spc_status spc_frame_length(const uint8_t *bytes, size_t bytes_len, size_t *fram
 /* Checksum is right: whatever is impossible from here on was written so. */
 static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_info *info) {
     const uint8_t *description = frame + FULL_HEADER, *dims = description + DESCRIPTION_FIXED;
-    uint32_t bits = description[0], rank = description[2], grouped = description[3];
+    const uint32_t bits = description[0], rank = description[2];
+    const uint32_t axis_byte = description[3] & ~HAS_MODEL;
     size_t size;
-    if (bits < 1 || bits > 8 || rank > SPC_MAX_RANK || grouped > rank ||
+    if (bits < 1 || bits > 8 || rank > SPC_MAX_RANK || axis_byte > rank ||
         !spc_dtype_size((spc_dtype)description[1])) {
         return SPC_ERROR_CORRUPT;
     }
     info->groups = 1;
-    if (grouped) {
-        if (FULL_HEADER + head_size(rank, 2) > end) {
+    info->axis = axis_byte ? axis_byte - 1 : SPC_NO_AXIS;
+    size = head_size(rank, info->axis);
+    if (axis_byte) {
+        if (FULL_HEADER + size > end) {
             return SPC_ERROR_CORRUPT;
         }
         info->groups = spc_load_le32(dims + 4 * rank);
-        info->axis = grouped - 1;
-        if (info->groups < 2 || info->groups > SPC_MAX_GROUPS) {
+        if (info->groups < 1 || info->groups > SPC_MAX_GROUPS) {
             return SPC_ERROR_CORRUPT;
         }
     }
-    size = description_size(bits, rank, info->groups);
+    size += centroids_size(bits, info->groups);
+    if (description[3] & HAS_MODEL) {
+        if (FULL_HEADER + size + 4 > end) {
+            return SPC_ERROR_CORRUPT;
+        }
+        info->model_len = spc_load_le32(description + size);
+        if (info->model_len == 0 || info->model_len > end - FULL_HEADER - size - 4) {
+            return SPC_ERROR_CORRUPT;
+        }
+        size += model_size(info->model_len);
+    }
     if (FULL_HEADER + size + 1 > end) {
         return SPC_ERROR_CORRUPT;
     }
@@ -329,7 +384,7 @@ static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_
     if (spc_shape_elements(&info->shape, &info->n) != SPC_OK) {
         return SPC_ERROR_CORRUPT;
     }
-    if (grouped &&
+    if (axis_byte &&
         (info->shape.dims[info->axis] == 0 || info->shape.dims[info->axis] % info->groups != 0)) {
         return SPC_ERROR_CORRUPT;
     }
@@ -382,6 +437,7 @@ spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t f
                                 size_t cap) {
     spc_frame_info info;
     spc_codebook codebook;
+    spc_model model;
     const uint8_t *at;
     size_t count;
     spc_status status = spc_frame_parse(frame, frame_len, &info);
@@ -398,7 +454,7 @@ spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t f
     if (cap < count) {
         return SPC_ERROR_CAPACITY;
     }
-    at = frame + FULL_HEADER + head_size(info.shape.rank, info.groups);
+    at = frame + FULL_HEADER + head_size(info.shape.rank, info.axis);
     for (size_t i = 0; i < count; i++) {
         uint32_t raw = spc_load_le32(at + 4 * i);
         memcpy(&centroids[i], &raw, sizeof raw);
@@ -407,7 +463,15 @@ spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t f
         SPC_OK) {
         return SPC_ERROR_CORRUPT;
     }
-    return spc_codec_init_channels(codec, &codebook, info.axis, info.dtype, &info.shape);
+    status = spc_codec_init_channels(codec, &codebook, info.axis, info.dtype, &info.shape);
+    if (status != SPC_OK || info.model_len == 0) {
+        return status;
+    }
+    status = spc_model_init(&model, at + 4 * count + 4, info.model_len);
+    if (status == SPC_OK) {
+        status = spc_codec_set_model(codec, &model);
+    }
+    return status == SPC_ERROR_MODEL ? SPC_ERROR_CORRUPT : status;
 }
 
 /* ------------------------------------------------------------------ decode */
@@ -416,7 +480,7 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
                       size_t feature_cap, void *work, size_t work_len) {
     spc_frame_info info;
     const uint8_t *payload;
-    const spc_codebook *codebook;
+    spc_symbols symbols;
     spc_status status;
     if (!codec_usable(codec) || (codec->n > 0 && !feature)) {
         return SPC_ERROR_ARGUMENT;
@@ -434,10 +498,10 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
     if (feature_cap < spc_feature_size(codec)) {
         return SPC_ERROR_CAPACITY;
     }
-    codebook = &codec->codebook;
+    symbols = symbols_of(codec);
     payload = frame + info.payload_offset;
     if (info.coder == SPC_CODER_PACK) {
-        if (info.payload_len != spc_packed_size(codec->n, codebook->bits)) {
+        if (info.payload_len != spc_packed_size(codec->n, symbols.bits)) {
             return SPC_ERROR_CORRUPT;
         }
         return spc_channels_unpack_dequantize(codec, payload, feature);
@@ -446,8 +510,11 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
         return SPC_ERROR_WORK;
     }
     status =
-        spc_coder_decode(info.coder, &codec->shape, codebook->bits, payload, info.payload_len, work,
+        spc_coder_decode(info.coder, &symbols, payload, info.payload_len, work,
                          work ? (uint8_t *)work + codec->n : NULL, work ? work_len - codec->n : 0);
+    if (status == SPC_ERROR_MODEL) {
+        return SPC_ERROR_CORRUPT; /* a codec without it has made no such frame */
+    }
     if (status != SPC_OK) {
         return status;
     }

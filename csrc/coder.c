@@ -1,5 +1,8 @@
 #include "coder.h"
 
+#include <string.h>
+
+#include "bytes.h"
 #include "internal.h"
 
 /* Names are known for every coder, the implementation may be missing from a build. */
@@ -13,11 +16,14 @@ static const struct {
 #else
     [SPC_CODER_LZMA] = {"lzma", NULL},
 #endif
+    [SPC_CODER_RANGE] = {"range", NULL},
+    [SPC_CODER_RANS] = {"rans", NULL},
+    [SPC_CODER_CONTEXT] = {"context", NULL},
 };
 
 #define CODER_COUNT (sizeof coders / sizeof coders[0])
 
-static const spc_coder_ops *find(spc_coder coder) {
+const spc_coder_ops *spc_coder_find(spc_coder coder) {
     return (size_t)coder < CODER_COUNT ? coders[coder].ops : NULL;
 }
 
@@ -26,7 +32,7 @@ const char *spc_coder_name(spc_coder coder) {
 }
 
 int spc_coder_available(spc_coder coder) {
-    return find(coder) != NULL;
+    return spc_coder_find(coder) != NULL;
 }
 
 spc_status spc_shape_elements(const spc_shape *shape, size_t *n) {
@@ -53,45 +59,173 @@ spc_status spc_shape_elements(const spc_shape *shape, size_t *n) {
     return SPC_OK;
 }
 
-static spc_status describe(spc_coder coder, const spc_shape *shape, uint32_t bits,
-                           const spc_coder_ops **ops, spc_symbols *symbols) {
-    if (bits < 1 || bits > 8 || (size_t)coder >= CODER_COUNT) {
+/* ------------------------------------------------------------------ channels, rows, columns */
+
+/* Indices in the order of the shape are [outer][channels][inner]. */
+typedef struct view {
+    spc_planes planes;
+    size_t outer, inner;
+} view;
+
+static size_t product(const spc_shape *shape, uint32_t from, uint32_t to) {
+    size_t n = 1;
+    for (uint32_t i = from; i < to; i++) {
+        n *= shape->dims[i];
+    }
+    return n;
+}
+
+static view view_of(const spc_symbols *symbols, size_t n) {
+    const spc_shape *shape = &symbols->shape;
+    const uint32_t rank = shape->rank;
+    uint32_t axis = symbols->axis, last;
+    view found = {{.n = n, .bits = symbols->bits, .channels = 1, .columns = 1}, 1, 1};
+    if (axis == SPC_NO_AXIS && rank >= 3) {
+        axis = 0;
+    }
+    if (axis == SPC_NO_AXIS) {
+        found.inner = product(shape, 0, rank);
+        last = rank;
+    } else {
+        found.outer = product(shape, 0, axis);
+        found.inner = product(shape, axis + 1, rank);
+        last = axis + 1 == rank ? axis : rank;
+    }
+    if (last > 0) {
+        found.planes.columns = shape->dims[last - 1];
+    }
+    found.planes.channels = axis == SPC_NO_AXIS ? 1 : shape->dims[axis];
+    found.planes.rows = n / found.planes.channels / found.planes.columns;
+    return found;
+}
+
+static int must_move(const view *of, const spc_coder_ops *ops) {
+    return ops->planar && of->planes.channels > 1 && of->outer > 1;
+}
+
+/* Runs of `inner`, in the one order and in the other. */
+static void to_planes(const view *of, const uint8_t *indices, uint8_t *planar) {
+    for (size_t o = 0; o < of->outer; o++) {
+        for (size_t c = 0; c < of->planes.channels; c++) {
+            memcpy(planar + (c * of->outer + o) * of->inner, indices, of->inner);
+            indices += of->inner;
+        }
+    }
+}
+
+static void from_planes(const view *of, const uint8_t *planar, uint8_t *indices) {
+    for (size_t o = 0; o < of->outer; o++) {
+        for (size_t c = 0; c < of->planes.channels; c++) {
+            memcpy(indices, planar + (c * of->outer + o) * of->inner, of->inner);
+            indices += of->inner;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ models */
+
+spc_status spc_model_init(spc_model *model, const uint8_t *bytes, size_t len) {
+    const spc_coder_ops *ops;
+    size_t body;
+    if (!model || !bytes) {
         return SPC_ERROR_ARGUMENT;
     }
-    *ops = find(coder);
+    if (len < SPC_MODEL_HEADER + SPC_MODEL_CHECKSUM || memcmp(bytes, "SPM\1", 4) != 0 ||
+        spc_crc32c(0, bytes, len - SPC_MODEL_CHECKSUM) !=
+            spc_load_le32(bytes + len - SPC_MODEL_CHECKSUM)) {
+        return SPC_ERROR_MODEL;
+    }
+    model->bytes = bytes;
+    model->len = len;
+    model->coder = (spc_coder)bytes[4];
+    model->bits = bytes[5];
+    model->channels = bytes[6] | (uint32_t)bytes[7] << 8;
+    if (!spc_coder_name(model->coder) || model->bits < 1 || model->bits > 8 ||
+        model->channels == 0) {
+        return SPC_ERROR_MODEL;
+    }
+    ops = spc_coder_find(model->coder);
+    if (!ops) {
+        return SPC_ERROR_CODER;
+    }
+    body = len - SPC_MODEL_HEADER - SPC_MODEL_CHECKSUM;
+    return ops->model_valid &&
+                   ops->model_valid(bytes + SPC_MODEL_HEADER, body, model->bits, model->channels)
+               ? SPC_OK
+               : SPC_ERROR_MODEL;
+}
+
+int spc_model_fits(const spc_model *model, const spc_symbols *symbols) {
+    size_t n;
+    if (spc_shape_elements(&symbols->shape, &n) != SPC_OK || n == 0) {
+        return 0;
+    }
+    return model->bits == symbols->bits && model->channels == view_of(symbols, n).planes.channels;
+}
+
+/* ------------------------------------------------------------------ the coders */
+
+static spc_status describe(spc_coder coder, const spc_symbols *symbols, const spc_coder_ops **ops,
+                           view *of) {
+    spc_status status;
+    size_t n;
+    if (!symbols || symbols->bits < 1 || symbols->bits > 8 || (size_t)coder >= CODER_COUNT) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    *ops = spc_coder_find(coder);
     if (!*ops) {
         return SPC_ERROR_CODER;
     }
-    symbols->shape = shape;
-    symbols->bits = bits;
-    return spc_shape_elements(shape, &symbols->n);
+    status = spc_shape_elements(&symbols->shape, &n);
+    if (status != SPC_OK) {
+        return status;
+    }
+    if (symbols->axis != SPC_NO_AXIS && symbols->axis >= symbols->shape.rank) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    if (n == 0) {
+        of->planes.n = 0;
+        return SPC_OK;
+    }
+    *of = view_of(symbols, n);
+    if (symbols->model && symbols->model->coder == coder) {
+        if (!spc_model_fits(symbols->model, symbols)) {
+            return SPC_ERROR_MODEL;
+        }
+        of->planes.model = symbols->model;
+    }
+    return (*ops)->needs_model && !of->planes.model ? SPC_ERROR_MODEL : SPC_OK;
 }
 
-size_t spc_coder_bound(spc_coder coder, const spc_shape *shape, uint32_t bits) {
+size_t spc_coder_bound(spc_coder coder, const spc_symbols *symbols) {
     const spc_coder_ops *ops;
-    spc_symbols symbols;
-    if (describe(coder, shape, bits, &ops, &symbols) != SPC_OK) {
+    view of;
+    if (describe(coder, symbols, &ops, &of) != SPC_OK) {
         return 0;
     }
-    return spc_packed_size(symbols.n, bits);
+    return spc_packed_size(of.planes.n, symbols->bits);
 }
 
-size_t spc_coder_encode_work_size(spc_coder coder, const spc_shape *shape, uint32_t bits) {
-    const spc_coder_ops *ops;
-    spc_symbols symbols;
-    if (describe(coder, shape, bits, &ops, &symbols) != SPC_OK || symbols.n == 0) {
-        return 0;
-    }
-    return ops->encode_work_size(&symbols);
+static size_t moved_size(const view *of, const spc_coder_ops *ops) {
+    return must_move(of, ops) ? of->planes.n : 0;
 }
 
-size_t spc_coder_decode_work_size(spc_coder coder, const spc_shape *shape, uint32_t bits) {
+size_t spc_coder_encode_work_size(spc_coder coder, const spc_symbols *symbols) {
     const spc_coder_ops *ops;
-    spc_symbols symbols;
-    if (describe(coder, shape, bits, &ops, &symbols) != SPC_OK || symbols.n == 0) {
+    view of;
+    if (describe(coder, symbols, &ops, &of) != SPC_OK || of.planes.n == 0) {
         return 0;
     }
-    return ops->decode_work_size(&symbols);
+    return moved_size(&of, ops) + ops->encode_work_size(&of.planes);
+}
+
+size_t spc_coder_decode_work_size(spc_coder coder, const spc_symbols *symbols) {
+    const spc_coder_ops *ops;
+    view of;
+    if (describe(coder, symbols, &ops, &of) != SPC_OK || of.planes.n == 0) {
+        return 0;
+    }
+    return moved_size(&of, ops) + ops->decode_work_size(&of.planes);
 }
 
 static int indices_in_range(const uint8_t *indices, size_t n, uint32_t bits) {
@@ -102,64 +236,78 @@ static int indices_in_range(const uint8_t *indices, size_t n, uint32_t bits) {
     return seen >> bits == 0;
 }
 
-spc_status spc_coder_encode(spc_coder coder, const spc_shape *shape, uint32_t bits,
-                            const uint8_t *indices, uint8_t *payload, size_t payload_cap,
-                            size_t *payload_len, spc_coder *used, void *work, size_t work_len) {
+spc_status spc_coder_encode(spc_coder coder, const spc_symbols *symbols, const uint8_t *indices,
+                            uint8_t *payload, size_t payload_cap, size_t *payload_len,
+                            spc_coder *used, void *work, size_t work_len) {
     const spc_coder_ops *ops;
-    spc_symbols symbols;
-    size_t packed_len, len;
-    spc_status status = describe(coder, shape, bits, &ops, &symbols);
+    view of;
+    size_t packed_len, moved, len;
+    spc_status status = describe(coder, symbols, &ops, &of);
     if (status != SPC_OK) {
         return status;
     }
-    if (!payload_len || !used || (symbols.n > 0 && (!indices || !payload))) {
+    if (!payload_len || !used || (of.planes.n > 0 && (!indices || !payload))) {
         return SPC_ERROR_ARGUMENT;
     }
     *payload_len = 0;
     *used = SPC_CODER_PACK;
-    if (symbols.n == 0) {
+    if (of.planes.n == 0) {
         return SPC_OK;
     }
-    packed_len = spc_packed_size(symbols.n, bits);
+    packed_len = spc_packed_size(of.planes.n, symbols->bits);
     if (packed_len > payload_cap) {
         return SPC_ERROR_CAPACITY;
     }
-    if (ops->encode_work_size(&symbols) > (work ? work_len : 0)) {
+    moved = moved_size(&of, ops);
+    if (moved + ops->encode_work_size(&of.planes) > (work ? work_len : 0)) {
         return SPC_ERROR_WORK;
     }
-    if (!indices_in_range(indices, symbols.n, bits)) {
+    if (!indices_in_range(indices, of.planes.n, symbols->bits)) {
         return SPC_ERROR_ARGUMENT;
     }
     if (coder != SPC_CODER_PACK) {
-        len = ops->encode(&symbols, indices, payload, packed_len - 1, work, work_len);
+        if (moved) {
+            to_planes(&of, indices, work);
+        }
+        len = ops->encode(&of.planes, moved ? work : indices, payload, packed_len - 1,
+                          work ? (uint8_t *)work + moved : NULL, work_len - moved);
         if (len > 0) {
             *payload_len = len;
             *used = coder;
             return SPC_OK;
         }
     }
-    *payload_len = spc_coder_pack_ops.encode(&symbols, indices, payload, packed_len, NULL, 0);
+    *payload_len = spc_coder_pack_ops.encode(&of.planes, indices, payload, packed_len, NULL, 0);
     return SPC_OK;
 }
 
-spc_status spc_coder_decode(spc_coder coder, const spc_shape *shape, uint32_t bits,
-                            const uint8_t *payload, size_t payload_len, uint8_t *indices,
-                            void *work, size_t work_len) {
+spc_status spc_coder_decode(spc_coder coder, const spc_symbols *symbols, const uint8_t *payload,
+                            size_t payload_len, uint8_t *indices, void *work, size_t work_len) {
     const spc_coder_ops *ops;
-    spc_symbols symbols;
-    spc_status status = describe(coder, shape, bits, &ops, &symbols);
+    view of;
+    size_t moved;
+    spc_status status = describe(coder, symbols, &ops, &of);
     if (status != SPC_OK) {
         return status;
     }
-    if ((payload_len > 0 && !payload) || (symbols.n > 0 && !indices)) {
+    if ((payload_len > 0 && !payload) || (of.planes.n > 0 && !indices)) {
         return SPC_ERROR_ARGUMENT;
     }
-    if (symbols.n == 0) {
+    if (of.planes.n == 0) {
         /* Nothing to code is always stored. */
         return coder == SPC_CODER_PACK && payload_len == 0 ? SPC_OK : SPC_ERROR_CORRUPT;
     }
-    if (ops->decode_work_size(&symbols) > (work ? work_len : 0)) {
+    moved = moved_size(&of, ops);
+    if (moved + ops->decode_work_size(&of.planes) > (work ? work_len : 0)) {
         return SPC_ERROR_WORK;
     }
-    return ops->decode(&symbols, payload, payload_len, indices, work, work_len);
+    if (!moved) {
+        return ops->decode(&of.planes, payload, payload_len, indices, work, work_len);
+    }
+    status = ops->decode(&of.planes, payload, payload_len, work, (uint8_t *)work + moved,
+                         work_len - moved);
+    if (status == SPC_OK) {
+        from_planes(&of, work, indices);
+    }
+    return status;
 }

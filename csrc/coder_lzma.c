@@ -54,33 +54,33 @@ static arena arena_behind(void *work, size_t work_len, size_t packed_cap) {
     return rest;
 }
 
-static size_t encode_work_size(const spc_symbols *symbols) {
-    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
+static size_t encode_work_size(const spc_planes *planes) {
+    size_t packed_len = spc_packed_size(planes->n, planes->bits);
     return packed_len + spc_lzma_encoder_work_size(packed_len);
 }
 
-static size_t decode_work_size(const spc_symbols *symbols) {
-    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
+static size_t decode_work_size(const spc_planes *planes) {
+    size_t packed_len = spc_packed_size(planes->n, planes->bits);
     lzma_options_lzma options = {.dict_size = spc_lzma_dict_size(packed_len)};
     const lzma_filter filters[] = {{LZMA_FILTER_LZMA1, &options}, {LZMA_VLI_UNKNOWN, NULL}};
     return packed_len + ALIGNMENT + STREAM_OBJECTS + (size_t)lzma_raw_decoder_memusage(filters);
 }
 
-static size_t encode(const spc_symbols *symbols, const uint8_t *indices, uint8_t *payload,
-                     size_t cap, void *work, size_t work_len) {
-    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
+static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *payload, size_t cap,
+                     void *work, size_t work_len) {
+    size_t packed_len = spc_packed_size(planes->n, planes->bits);
     uint8_t *packed = work;
     if (packed_len < SPC_LZMA_MIN_INPUT) {
         return 0;
     }
-    (void)spc_pack(indices, symbols->n, symbols->bits, packed);
+    (void)spc_pack(indices, planes->n, planes->bits, packed);
     return spc_lzma_encode(packed, packed_len, payload, cap, packed + packed_len,
                            work_len - packed_len);
 }
 
-static spc_status decode(const spc_symbols *symbols, const uint8_t *payload, size_t payload_len,
+static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
                          uint8_t *indices, void *work, size_t work_len) {
-    size_t packed_len = spc_packed_size(symbols->n, symbols->bits);
+    size_t packed_len = spc_packed_size(planes->n, planes->bits);
     arena memory = arena_behind(work, work_len, packed_len);
     lzma_allocator allocator = {arena_alloc, arena_free, &memory};
     lzma_stream stream = LZMA_STREAM_INIT;
@@ -109,11 +109,10 @@ static spc_status decode(const spc_symbols *symbols, const uint8_t *payload, siz
     if (result != LZMA_STREAM_END || stream.avail_in != 0 || stream.avail_out != 0) {
         return SPC_ERROR_CORRUPT;
     }
-    return spc_unpack(work, symbols->n, symbols->bits, indices);
+    return spc_unpack(work, planes->n, planes->bits, indices);
 }
 
 const spc_coder_ops spc_coder_lzma_ops = {
-    .name = "lzma",
     .encode_work_size = encode_work_size,
     .decode_work_size = decode_work_size,
     .encode = encode,

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "lzma_format.h"
+#include "range_coder.h"
 
 /* 2^this entries of two bytes.  A small table forgets sooner, which costs nothing: on 1-3 bit
  * features of 0.7-12 kB, 8 to 12 gave payloads within 0.2 % of each other, 8 the smallest. */
@@ -45,89 +46,38 @@ _Static_assert(SPC_LZMA_HASH_BITS >= 1 && SPC_LZMA_HASH_BITS <= 16, "hash table 
 
 /* ------------------------------------------------------------------ range encoder */
 
-#define LAST_BYTES 4
-
 /* Of a 0 bit, in 1/2048. */
 typedef uint16_t probability;
 
-typedef struct range_encoder {
-    uint64_t low; /* 32 bits and a carry */
-    uint32_t range;
-    uint32_t full;
-    uint8_t *next;
-    const uint8_t *end; /* of the output but for the LAST_BYTES */
-} range_encoder;
-
-/* Add 1 to the number that ends here.  Its first byte stands for the 0 before the point, which is
- * never reached: what the range encoder writes stays below 1. */
-static void carry(uint8_t *end) {
-    do {
-        end--;
-        *end = (uint8_t)(*end + 1);
-    } while (*end == 0);
-}
-
-static inline void normalise(range_encoder *rc) {
-    if (rc->range < 1u << 24) {
-        if (rc->next == rc->end) {
-            rc->full = 1; /* and no more carries: they could go beyond the first byte */
-        } else {
-            if (rc->low >> 32) {
-                carry(rc->next);
-            }
-            *rc->next++ = (uint8_t)(rc->low >> 24);
-        }
-        rc->low = (rc->low & 0xffffff) << 8;
-        rc->range <<= 8;
-    }
-}
-
-/* Does not branch on the bit, which is hard to foresee, only on whether a byte is full. */
-static inline void put_bit(range_encoder *rc, probability *p, uint32_t bit) {
-    uint32_t is_one = 0u - bit;
+static inline void put_bit(spc_range_encoder *rc, probability *p, uint32_t bit) {
     uint32_t zero = *p;
-    uint32_t bound = (rc->range >> 11) * zero;
-    rc->low += bound & is_one;
-    rc->range = bit ? rc->range - bound : bound;
-    /* 1: zero - zero / 32.  0: zero + (2048 - zero) / 32. */
-    *p = (probability)(zero + 64 - ((zero + 31 + (2017 & is_one)) >> 5));
-    normalise(rc);
+    spc_range_put(rc, (rc->range >> 11) * zero, bit);
+    /* 1: zero - zero / 32.  0: zero + (2048 - zero) / 32.  Without a branch on the bit. */
+    *p = (probability)(zero + 64 - ((zero + 31 + (2017 & (0u - bit))) >> 5));
 }
 
-static inline void put_direct(range_encoder *rc, uint32_t value, uint32_t bits) {
+static inline void put_direct(spc_range_encoder *rc, uint32_t value, uint32_t bits) {
     while (bits-- > 0) {
         rc->range >>= 1;
         rc->low += rc->range & (0u - ((value >> bits) & 1));
-        normalise(rc);
+        spc_range_normalise(rc);
     }
 }
 
-static inline void put_tree(range_encoder *rc, probability *tree, uint32_t value, uint32_t bits) {
+static inline void put_tree(spc_range_encoder *rc, probability *tree, uint32_t value,
+                            uint32_t bits) {
     value |= 1u << bits;
     while (bits-- > 0) {
         put_bit(rc, &tree[value >> (bits + 1)], (value >> bits) & 1);
     }
 }
 
-static inline void put_reverse(range_encoder *rc, probability *tree, uint32_t value,
+static inline void put_reverse(spc_range_encoder *rc, probability *tree, uint32_t value,
                                uint32_t bits) {
     for (uint32_t node = 1; bits > 0; bits--, value >>= 1) {
         put_bit(rc, &tree[node], value & 1);
         node = 2 * node + (value & 1);
     }
-}
-
-static size_t finish(range_encoder *rc, const uint8_t *output) {
-    if (rc->full) {
-        return 0;
-    }
-    if (rc->low >> 32) {
-        carry(rc->next);
-    }
-    for (uint32_t i = LAST_BYTES; i-- > 0;) {
-        *rc->next++ = (uint8_t)(rc->low >> (8 * i));
-    }
-    return (size_t)(rc->next - output);
 }
 
 /* ------------------------------------------------------------------ model and symbols */
@@ -164,7 +114,7 @@ typedef struct price_tables {
 _Static_assert(LITERAL_SUMS > LENGTH_ENOUGH + 1, "a match at the next position must fit");
 
 typedef struct encoder {
-    range_encoder rc;
+    spc_range_encoder rc;
     model model;
     price_tables prices;
     const uint8_t *input;
@@ -212,7 +162,7 @@ static uint32_t slot_tree(uint32_t length) {
 }
 
 static void put_literal(encoder *e) {
-    range_encoder rc = e->rc;
+    spc_range_encoder rc = e->rc;
     probability *tree = e->model.literal;
     uint32_t byte = e->input[e->pos];
     put_bit(&rc, &e->model.is_match[e->state], 0);
@@ -234,7 +184,7 @@ static void put_literal(encoder *e) {
     e->pos++;
 }
 
-static inline void put_length(range_encoder *rc, length_model *m, uint32_t length) {
+static inline void put_length(spc_range_encoder *rc, length_model *m, uint32_t length) {
     uint32_t value = length - LENGTH_MIN;
     put_bit(rc, &m->choice[0], value >= 8);
     if (value < 8) {
@@ -250,7 +200,7 @@ static inline void put_length(range_encoder *rc, length_model *m, uint32_t lengt
 }
 
 static void put_match(encoder *e, uint32_t length, uint32_t distance) {
-    range_encoder rc = e->rc;
+    spc_range_encoder rc = e->rc;
     model *m = &e->model;
     uint32_t slot = slot_of(distance), bits = extra_bits(slot);
     uint32_t extra = (distance - 1) & ((1u << bits) - 1);
@@ -274,7 +224,7 @@ static void put_match(encoder *e, uint32_t length, uint32_t distance) {
 
 /* A length of 1 exists for the latest distance only. */
 static void put_repeat(encoder *e, uint32_t length, uint32_t which) {
-    range_encoder rc = e->rc;
+    spc_range_encoder rc = e->rc;
     model *m = &e->model;
     uint32_t state = e->state, distance = e->back[which];
     put_bit(&rc, &m->is_match[state], 1);
@@ -526,8 +476,9 @@ size_t spc_lzma_encoder_work_size(size_t input_len) {
 size_t spc_lzma_encode(const uint8_t *input, size_t input_len, uint8_t *output, size_t output_cap,
                        void *work, size_t work_len) {
     uintptr_t misaligned = (uintptr_t)work % _Alignof(encoder);
+    const uint8_t *end;
     encoder *e;
-    if (output_cap < 1 + LAST_BYTES || input_len > INT32_MAX ||
+    if (output_cap < 1 || input_len > INT32_MAX ||
         work_len < spc_lzma_encoder_work_size(input_len)) {
         return 0;
     }
@@ -540,13 +491,14 @@ size_t spc_lzma_encode(const uint8_t *input, size_t input_len, uint8_t *output, 
         e->back[i] = 1;
     }
     output[0] = SPC_LZMA_FIRST_BYTE;
-    e->rc.range = 0xffffffff;
-    e->rc.next = output + 1;
-    e->rc.end = output + output_cap - LAST_BYTES;
+    if (!spc_range_encoder_start(&e->rc, output + 1, output_cap - 1)) {
+        return 0;
+    }
     e->input = input;
     e->len = (uint32_t)input_len;
     if (input_len > 0) {
         encode(e);
     }
-    return finish(&e->rc, output);
+    end = spc_range_finish(&e->rc);
+    return end ? (size_t)(end - output) : 0;
 }

@@ -188,14 +188,43 @@ class Codebook:
         _check(_lib.spc_unpack_dequantize(self.struct, dtype, source, n, target))
 
 
+class Model:
+    def __init__(self, bytes: Any) -> None:
+        self._bytes = _ffi.new(
+            "uint8_t[]", memoryview(bytes).tobytes()
+        )  # owns what the struct points to
+        self.struct = _ffi.new("spc_model *")
+        _check(_lib.spc_model_init(self.struct, self._bytes, len(self._bytes)))
+
+    def coder(self) -> int:
+        return int(self.struct.coder)
+
+    def bits(self) -> int:
+        return int(self.struct.bits)
+
+    def channels(self) -> int:
+        return int(self.struct.channels)
+
+
 class Codec:
-    def __init__(self, codebook: Codebook, axis: int, dtype: int, shape: Sequence[int]) -> None:
-        self._codebook = codebook  # owns what the struct points to
+    def __init__(
+        self,
+        codebook: Codebook,
+        axis: int,
+        dtype: int,
+        shape: Sequence[int],
+        model: Model | None = None,
+    ) -> None:
+        self._codebook, self._model = codebook, model  # own what the struct points to
         self._shape = tuple(shape)
         self._codec = _ffi.new("spc_codec *")
         _check(
-            _lib.spc_codec_init_channels(self._codec, codebook.struct, axis, dtype, _shape(shape))
+            _lib.spc_codec_init_channels(
+                self._codec, codebook.struct, _axis(axis), dtype, _shape(shape)
+            )
         )
+        if model is not None:
+            _check(_lib.spc_codec_set_model(self._codec, model.struct))
         self._dtype = dtype
 
     def id(self) -> int:
@@ -311,29 +340,52 @@ def unpack(packed: np.ndarray[Any, Any], bits: int, indices: np.ndarray[Any, Any
 
 
 def coder_encode(
-    coder: int, shape: Sequence[int], bits: int, indices: np.ndarray[Any, Any]
+    coder: int,
+    shape: Sequence[int],
+    bits: int,
+    indices: np.ndarray[Any, Any],
+    axis: int = -1,
+    model: Model | None = None,
 ) -> tuple[bytes, int]:
-    dims = _shape(shape)
-    source = _bytes(indices, _elements(dims), "indices")
-    payload = _ffi.new("uint8_t[]", _lib.spc_coder_bound(coder, dims, bits) or 1)
+    symbols, n = _symbols(shape, bits, axis, model)
+    source = _bytes(indices, n, "indices")
+    payload = _ffi.new("uint8_t[]", _lib.spc_coder_bound(coder, symbols) or 1)
     length, used = _ffi.new("size_t *"), _ffi.new("spc_coder *")
-    work = _lib.spc_coder_encode_work_size(coder, dims, bits)
+    work = _lib.spc_coder_encode_work_size(coder, symbols)
     _check(
         _lib.spc_coder_encode(
-            coder, dims, bits, source, payload, len(payload), length, used, _work(work), work
+            coder, symbols, source, payload, len(payload), length, used, _work(work), work
         )
     )
     return bytes(_ffi.buffer(payload, length[0])), int(used[0])
 
 
 def coder_decode(
-    coder: int, shape: Sequence[int], bits: int, payload: Any, indices: np.ndarray[Any, Any]
+    coder: int,
+    shape: Sequence[int],
+    bits: int,
+    payload: Any,
+    indices: np.ndarray[Any, Any],
+    axis: int = -1,
+    model: Model | None = None,
 ) -> None:
-    dims = _shape(shape)
-    target = _bytes(indices, _elements(dims), "indices", write=True)
+    symbols, n = _symbols(shape, bits, axis, model)
+    target = _bytes(indices, n, "indices", write=True)
     data = _ffi.from_buffer(payload)
-    work = _lib.spc_coder_decode_work_size(coder, dims, bits)
-    _check(_lib.spc_coder_decode(coder, dims, bits, data, len(data), target, _work(work), work))
+    work = _lib.spc_coder_decode_work_size(coder, symbols)
+    _check(_lib.spc_coder_decode(coder, symbols, data, len(data), target, _work(work), work))
+
+
+def _axis(number: int) -> int:
+    return 0xFFFFFFFF if number < 0 else number  # SPC_NO_AXIS: a macro, which cffi does not see
+
+
+def _symbols(shape: Sequence[int], bits: int, axis: int, model: Model | None) -> tuple[Any, int]:
+    dims = _shape(shape)
+    symbols = _ffi.new("spc_symbols *")
+    symbols.shape, symbols.axis, symbols.bits = dims[0], _axis(axis), bits
+    symbols.model = _ffi.NULL if model is None else model.struct
+    return symbols, _elements(dims)
 
 
 def coder_name(coder: int) -> str | None:
@@ -352,14 +404,19 @@ def _parse(frame: Any) -> Any:
     return info
 
 
+def _number(axis: int) -> int:
+    return -1 if axis == _axis(-1) else int(axis)
+
+
 def frame_parse(frame: Any) -> dict[str, Any]:
     info = _parse(frame)
     names = (
         *("kind", "coder", "codec_id", "payload_offset", "payload_len"),
-        *("bits", "dtype", "groups", "axis"),
+        *("bits", "dtype", "groups", "model_len"),
     )
     found: dict[str, Any] = {name: int(getattr(info, name)) for name in names}
     found["shape"] = tuple(info.shape.dims[0 : info.shape.rank])
+    found["axis"] = -1 if found["kind"] == 0 else _number(info.axis)
     return found
 
 
@@ -372,7 +429,7 @@ def frame_length(frames: Any) -> int:
 
 def codec_from_frame(
     frame: Any, max_elements: int
-) -> tuple[np.ndarray[Any, Any], int, int, tuple[int, ...]]:
+) -> tuple[np.ndarray[Any, Any], int, int, tuple[int, ...], bytes]:
     info = _parse(frame)
     data = _ffi.from_buffer(frame)
     codec = _ffi.new("spc_codec *")
@@ -386,7 +443,8 @@ def codec_from_frame(
         )
     )
     dims = tuple(codec.shape.dims[0 : codec.shape.rank])
-    return values, int(codec.axis), int(codec.dtype), dims
+    model = bytes(_ffi.buffer(codec.model.bytes, codec.model.len)) if codec.model.len else b""
+    return values, _number(codec.axis), int(codec.dtype), dims, model
 
 
 def crc32c(data: Any, crc: int = 0) -> int:

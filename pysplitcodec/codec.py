@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,11 +16,13 @@ from pysplitcodec.codebook import Codebook, as_plain, checked_name, read_json
 from pysplitcodec.errors import (
     ArgumentError,
     CodecMismatchError,
+    CoderModelError,
     CoderUnavailableError,
     FeatureError,
     FrameError,
     FrameLimitError,
 )
+from pysplitcodec.model import CoderModel, load_model
 from pysplitcodec.native import CODERS, DTYPES, core, numpy_dtype
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ _COMPACT, _SELF_DESCRIBING = 0, 1
 _MAX_ELEMENTS = 0x1FFFFFFF
 _MAX_RANK = 8
 _MAX_GROUPS = 65536
+_NEED_MODEL = {"rans": "RansModel", "context": "ContextModel"}
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
@@ -48,17 +52,20 @@ def coders() -> dict[str, bool]:
 class Codec:
     """Encodes features of one shape, dtype and codebook into frames, and decodes them.
 
-    codebook: the levels; coder: "pack" or "lzma" (frames that the coder would not shrink are stored
+    codebook: the levels; coder: one of `coders()` (frames that it would not shrink are stored
     packed); shape: of one feature, at most 8 dimensions, without the batch; dtype: "float32",
     "float16", "bfloat16" (as ml_dtypes has it), "int8" or "uint8", of features on both sides.
     Immutable, and safe to use from many threads at once; the GIL is released while coding.
 
-    Channels may have codebooks of their own: give as many, all of one width, and the
-    `channel_axis` of the shape that counts the channels (0 for CHW, -1 for HWC).  Fewer codebooks
-    than channels are for groups of neighbouring channels, equally many each.
+    channel_axis: the axis of the shape that counts the channels (0 for CHW, -1 for HWC), for
+    coders that look at neighbours; without it they take axis 0 of three and more.  Channels may
+    have codebooks of their own: give as many, all of one width.  Fewer codebooks than channels are
+    for groups of neighbouring channels, equally many each.
 
-    Two codecs with equal codebooks, shape and dtype have the same `id` and read each other's
-    frames, whatever their coder.  Raises ArgumentError on a wrong argument, CoderUnavailableError
+    model: what the coder learned, such as a `ContextModel`; "rans" and "context" need theirs.
+
+    Two codecs with equal codebooks, shape, dtype, channel_axis and model have the same `id` and
+    read each other's frames, whatever their coder.  Raises ArgumentError on a wrong argument, CoderUnavailableError
     if this build lacks the coder.
 
     >>> codec = Codec(Codebook([-1, 0, 1, 2]), coder="pack", shape=(2, 3))
@@ -76,7 +83,7 @@ class Codec:
 
     __slots__ = (
         *("_coder", "_dtype", "_native"),
-        *("channel_axis", "codebook", "coder", "dtype", "id", "shape"),
+        *("channel_axis", "codebook", "coder", "dtype", "id", "model", "shape"),
     )
 
     def __init__(
@@ -87,6 +94,7 @@ class Codec:
         shape: Sequence[int],
         dtype: Dtype = "float32",
         channel_axis: int | None = None,
+        model: CoderModel | None = None,
     ) -> None:
         self._coder = checked_name(coder, CODERS, "coder")
         if not core.coder_available(self._coder):
@@ -98,8 +106,13 @@ class Codec:
         self.shape = _checked_shape(shape)
         self.dtype: Dtype = dtype
         self.codebook, self.channel_axis = _checked_codebooks(codebook, self.shape, channel_axis)
+        self.model = _checked_model(model, coder, self)
         self._native = core.Codec(
-            _native_codebook(self.codebook), self.channel_axis or 0, dtype_number, self.shape
+            _native_codebook(self.codebook),
+            -1 if self.channel_axis is None else self.channel_axis,
+            dtype_number,
+            self.shape,
+            None if model is None else model._native,
         )
         self.id: int = self._native.id()
 
@@ -240,10 +253,14 @@ class Codec:
             "shape": list(self.shape),
             "dtype": self.dtype,
         }
-        if isinstance(self.codebook, Codebook):
-            return {**description, "codebook": self.codebook.to_dict()}
-        books = [book.to_dict() for book in self.codebook]
-        return {**description, "codebook": books, "channel_axis": self.channel_axis}
+        book = self.codebook
+        several = not isinstance(book, Codebook)
+        description["codebook"] = [one.to_dict() for one in book] if several else book.to_dict()
+        if self.channel_axis is not None:
+            description["channel_axis"] = self.channel_axis
+        if self.model is not None:
+            description["model"] = base64.b64encode(self.model.to_bytes()).decode("ascii")
+        return description
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Codec:
@@ -261,6 +278,7 @@ class Codec:
             shape=description["shape"],
             dtype=description["dtype"],
             channel_axis=description.get("channel_axis"),
+            model=_model_of(description["model"]) if "model" in description else None,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -282,13 +300,15 @@ class Codec:
         return Codec.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
-        if isinstance(self.codebook, Codebook):
-            book, axis = repr(self.codebook), ""
-        else:
-            book = f"<{len(self.codebook)} codebooks of {self.bits} bits>"
-            axis = f", channel_axis={self.channel_axis}"
+        one = isinstance(self.codebook, Codebook)
+        book = (
+            repr(self.codebook) if one else f"<{len(self.codebook)} codebooks of {self.bits} bits>"
+        )
+        axis = "" if self.channel_axis is None else f", channel_axis={self.channel_axis}"
+        model = "" if self.model is None else f", model={self.model!r}"
         return (
-            f"Codec({book}, coder={self.coder!r}, shape={self.shape}, dtype={self.dtype!r}{axis})"
+            f"Codec({book}, coder={self.coder!r}, shape={self.shape}, dtype={self.dtype!r}"
+            f"{axis}{model})"
         )
 
 
@@ -298,15 +318,18 @@ def encode(
     coder: str = "lzma",
     *,
     channel_axis: int | None = None,
+    model: CoderModel | None = None,
 ) -> bytes:
     """Return a self-describing frame, which `decode` reads without anything else.
 
     feature: array of any shape of at most 8 dimensions and any dtype that a Codec takes; codebook
-    and channel_axis: as for Codec.
+    and channel_axis, model: as for Codec; a model is written into the frame.
     """
     plain = as_plain(feature, name="feature")
     dtype: Any = plain.dtype.name
-    codec = Codec(codebook, coder, shape=plain.shape, dtype=dtype, channel_axis=channel_axis)
+    codec = Codec(
+        codebook, coder, shape=plain.shape, dtype=dtype, channel_axis=channel_axis, model=model
+    )
     return codec.encode(plain, self_describing=True)
 
 
@@ -324,11 +347,17 @@ def decode(frame: Any, *, max_elements: int = 1 << 26) -> NDArray[Any]:
     assert info.shape is not None
     if (claimed := math.prod(info.shape)) > max_elements:
         raise FrameLimitError(f"frame has {claimed} elements: the limit is {max_elements}")
-    centroids, axis, dtype, shape = core.codec_from_frame(frame, claimed)
+    centroids, axis, dtype, shape, model = core.codec_from_frame(frame, claimed)
     name: Any = next(name for name, number in DTYPES.items() if number == dtype)
     books = [Codebook(one) for one in centroids]
-    channel_axis = axis if len(books) > 1 else None
-    return Codec(books, "pack", shape=shape, dtype=name, channel_axis=channel_axis).decode(frame)
+    return Codec(
+        books,
+        "pack",
+        shape=shape,
+        dtype=name,
+        channel_axis=None if axis < 0 else axis,
+        model=load_model(model) if model else None,
+    ).decode(frame)
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -348,11 +377,7 @@ def _checked_codebooks(
 ) -> tuple[Codebook | tuple[Codebook, ...], int | None]:
     """The codebook, or several and the axis of theirs counted from the front."""
     if isinstance(codebook, Codebook):
-        if channel_axis is not None:
-            raise ArgumentError(
-                f"channel_axis is {channel_axis!r}, but there is one codebook: expected None"
-            )
-        return codebook, None
+        codebook = (codebook,)
     if not isinstance(codebook, Sequence) or not all(isinstance(one, Codebook) for one in codebook):
         raise ArgumentError(
             f"codebook is a {type(codebook).__name__}: expected a Codebook, or a sequence of them"
@@ -363,14 +388,14 @@ def _checked_codebooks(
     widths = sorted({one.bits for one in books})
     if len(widths) > 1:
         raise ArgumentError(f"codebooks of {widths} bits: expected one width for all")
-    if len(books) == 1:
+    if len(books) == 1 and channel_axis is None:
         return books[0], None
     if not isinstance(channel_axis, (int, np.integer)) or not (
         -len(shape) <= channel_axis < len(shape)
     ):
         raise ArgumentError(
-            f"channel_axis is {channel_axis!r}: expected the axis of shape {shape} that the "
-            f"{len(books)} codebooks belong to"
+            f"channel_axis is {channel_axis!r}: expected the axis of shape {shape} that "
+            + (f"the {len(books)} codebooks belong to" if len(books) > 1 else "counts the channels")
         )
     axis = int(channel_axis) % len(shape)
     if shape[axis] == 0 or shape[axis] % len(books):
@@ -378,7 +403,33 @@ def _checked_codebooks(
             f"{len(books)} codebooks for {shape[axis]} channels: expected one for each, or for "
             "groups of equally many"
         )
-    return books, axis
+    return books if len(books) > 1 else books[0], axis
+
+
+def _checked_model(model: CoderModel | None, coder: str, codec: Codec) -> CoderModel | None:
+    if model is None:
+        if coder in _NEED_MODEL:
+            raise CoderModelError(f"coder {coder!r} has no model: expected a {_NEED_MODEL[coder]}")
+        return None
+    if not isinstance(model, CoderModel):
+        raise ArgumentError(f"model is a {type(model).__name__}: expected a coder's model")
+    axis = codec.channel_axis
+    if axis is None and len(codec.shape) >= 3:
+        axis = 0
+    channels = 1 if axis is None else codec.shape[axis]
+    if (model.bits, model.channels) != (codec.bits, channels):
+        raise CoderModelError(
+            f"model is of {model.bits} bits and {model.channels} channels, the codec has "
+            f"{codec.bits} and {channels}: fit it on such indices"
+        )
+    return model
+
+
+def _model_of(text: Any) -> CoderModel:
+    try:
+        return load_model(base64.b64decode(text, validate=True))
+    except (TypeError, ValueError) as error:
+        raise CoderModelError(f"model of the codec description: {error}") from None
 
 
 def _native_codebook(codebook: Codebook | tuple[Codebook, ...]) -> Any:

@@ -3,7 +3,8 @@
 SplitCodecError
 |- ArgumentError (ValueError)      an argument of the wrong type, value or combination
 |  |- FeatureError                 an array of the wrong dtype, shape or byte order
-|  `- CodebookError                centroids that are no codebook, or data that give none
+|  |- CodebookError                centroids that are no codebook, or data that give none
+|  `- CoderModelError              a coder's model that is missing, damaged, or of other features
 |- FrameError (ValueError)         bytes that cannot be decoded
 |  |- NotAFrameError               they do not start like a frame
 |  |- FrameVersionError            a version this library does not read
@@ -37,6 +38,10 @@ class FeatureError(ArgumentError):
 
 class CodebookError(ArgumentError):
     """Centroids are no codebook, or the data do not give one."""
+
+
+class CoderModelError(ArgumentError):
+    """What a coder learned is missing, damaged, or of other bits or channels."""
 
 
 class FrameError(SplitCodecError, ValueError):
@@ -107,6 +112,7 @@ _OF_STATUS: dict[int, type[SplitCodecError]] = {
     10: ChecksumError,
     11: CodecMismatchError,
     12: CorruptFrameError,
+    13: CoderModelError,
 }
 
 

@@ -55,7 +55,7 @@ def inspect(frame: Any) -> FrameInfo:
         dtype=_DTYPE_NAMES[found["dtype"]] if full else None,
         shape=found["shape"] if full else None,
         codebooks=found["groups"] if full else None,
-        channel_axis=found["axis"] if found["groups"] > 1 else None,
+        channel_axis=None if found["axis"] < 0 else found["axis"],
     )
 
 

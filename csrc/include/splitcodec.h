@@ -47,6 +47,8 @@ extern "C" {
 #define SPC_MAX_CENTROIDS 256
 /* Most codebooks of one codec. */
 #define SPC_MAX_GROUPS 65536
+/* Where no dimension counts the channels. */
+#define SPC_NO_AXIS 0xffffffffu
 
 typedef enum spc_status {
     SPC_OK = 0,
@@ -61,7 +63,8 @@ typedef enum spc_status {
     SPC_ERROR_TRUNCATED = 9, /* shorter, or longer, than its header says */
     SPC_ERROR_CHECKSUM = 10, /* CRC-32C differs: damaged on the way */
     SPC_ERROR_MISMATCH = 11, /* made by a codec with another codebook, shape or dtype */
-    SPC_ERROR_CORRUPT = 12   /* checksum right, content impossible */
+    SPC_ERROR_CORRUPT = 12,  /* checksum right, content impossible */
+    SPC_ERROR_MODEL = 13     /* a coder's model is missing, damaged, or of other symbols */
 } spc_status;
 
 /* Element type of a feature.  16-bit floats (IEEE binary16, and bfloat16: the upper half of a
@@ -76,7 +79,13 @@ typedef enum spc_dtype {
 } spc_dtype;
 
 /* Lossless coders from indices to payload. */
-typedef enum spc_coder { SPC_CODER_PACK = 0, SPC_CODER_LZMA = 1 } spc_coder;
+typedef enum spc_coder {
+    SPC_CODER_PACK = 0,   /* the packed indices */
+    SPC_CODER_LZMA = 1,   /* LZMA of those */
+    SPC_CODER_RANGE = 2,  /* adaptive contexts; may start from a model */
+    SPC_CODER_RANS = 3,   /* static frequencies of a model: the fastest */
+    SPC_CODER_CONTEXT = 4 /* predictions of a model: the smallest */
+} spc_coder;
 
 /* A compact frame names its codec by id; a self-describing frame carries it. */
 typedef enum spc_frame_kind { SPC_FRAME_COMPACT = 0, SPC_FRAME_SELF_DESCRIBING = 1 } spc_frame_kind;
@@ -185,7 +194,6 @@ SPC_API spc_status spc_unpack_dequantize(const spc_codebook *codebook, spc_dtype
 
 /* ------------------------------------------------------------------ coders */
 
-/* What a coder may know of the symbols beside their values. */
 typedef struct spc_shape {
     uint32_t rank;    /* 0..SPC_MAX_RANK; a scalar has rank 0 and one element */
     uint32_t dims[8]; /* outermost first; the rest must be 0 */
@@ -194,33 +202,69 @@ typedef struct spc_shape {
 /* Product of the dims; SPC_ERROR_LIMIT above SPC_MAX_ELEMENTS, SPC_ERROR_ARGUMENT on rank. */
 SPC_API spc_status spc_shape_elements(const spc_shape *shape, size_t *n);
 
-/* "pack", "lzma", or NULL for a value that is no coder.  Includes coders not in this build. */
+/* "pack", "lzma" ..., or NULL for a value that is no coder.  Includes coders not in this build. */
 SPC_API const char *spc_coder_name(spc_coder coder);
 
 /* 1 if this build has the coder, else 0. */
 SPC_API int spc_coder_available(spc_coder coder);
 
 /*
- * Largest payload of a shape that spc_shape_elements accepts; 0 on bad arguments.  No coder's
- * payload is larger than the packed size: what does not shrink is stored packed.
+ * What a coder learned from calibration features, as bytes that both ends hold: docs/format.md
+ * specifies them, the Python package fits them.  They belong to the caller, may lie in flash, need
+ * no alignment and must outlive the model.
  */
-SPC_API size_t spc_coder_bound(spc_coder coder, const spc_shape *shape, uint32_t bits);
-
-/* Bytes of `work` for one call.  0 where none is needed, and on bad arguments. */
-SPC_API size_t spc_coder_encode_work_size(spc_coder coder, const spc_shape *shape, uint32_t bits);
-SPC_API size_t spc_coder_decode_work_size(spc_coder coder, const spc_shape *shape, uint32_t bits);
+typedef struct spc_model {
+    const uint8_t *bytes;
+    size_t len;
+    spc_coder coder; /* that it is for */
+    uint32_t bits, channels;
+} spc_model;
 
 /*
- * Code the indices of a feature.  `*used` tells which coder wrote the payload: `coder`, or
- * SPC_CODER_PACK where `coder` would not have made it smaller.  Indices must be below 2^bits.
+ * Check `bytes` from end to end; coders trust what has passed.  SPC_ERROR_MODEL if they are
+ * damaged or never were a model, SPC_ERROR_CODER if this build lacks the coder.
  */
-SPC_API spc_status spc_coder_encode(spc_coder coder, const spc_shape *shape, uint32_t bits,
+SPC_API spc_status spc_model_init(spc_model *model, const uint8_t *bytes, size_t len);
+
+/*
+ * What a coder may know of the indices beside their values.  Dimension `axis` counts the channels,
+ * each of them rows and columns of the other dimensions, the last of those being the columns.
+ * Without an axis (SPC_NO_AXIS) it is dimension 0 of three and more; fewer are one channel.
+ *
+ * `model` may be NULL.  The coder that it is for wants its bits and its channels, or says
+ * SPC_ERROR_MODEL; other coders do without.
+ */
+typedef struct spc_symbols {
+    spc_shape shape;
+    uint32_t axis;
+    uint32_t bits;
+    const spc_model *model;
+} spc_symbols;
+
+/*
+ * Largest payload of symbols whose shape spc_shape_elements accepts; 0 on bad arguments.  No
+ * coder's payload is larger than the packed size: what does not shrink is stored packed.
+ */
+SPC_API size_t spc_coder_bound(spc_coder coder, const spc_symbols *symbols);
+
+/* Bytes of `work` for one call.  0 where none is needed, and on bad arguments. */
+SPC_API size_t spc_coder_encode_work_size(spc_coder coder, const spc_symbols *symbols);
+SPC_API size_t spc_coder_decode_work_size(spc_coder coder, const spc_symbols *symbols);
+
+/*
+ * Code the indices of a feature.  `*used` tells which coder wrote the payload: `coder`, or another
+ * one without a model where `coder` would not have made it smaller.  Indices must be below 2^bits.
+ */
+SPC_API spc_status spc_coder_encode(spc_coder coder, const spc_symbols *symbols,
                                     const uint8_t *indices, uint8_t *payload, size_t payload_cap,
                                     size_t *payload_len, spc_coder *used, void *work,
                                     size_t work_len);
 
-/* The reverse; `coder` is what `*used` told.  SPC_ERROR_CORRUPT on any payload not so made. */
-SPC_API spc_status spc_coder_decode(spc_coder coder, const spc_shape *shape, uint32_t bits,
+/*
+ * The reverse; `coder` is what `*used` told.  SPC_ERROR_CORRUPT on payloads that no encoder makes,
+ * as far as that can be told: another model's payload may give any indices.
+ */
+SPC_API spc_status spc_coder_decode(spc_coder coder, const spc_symbols *symbols,
                                     const uint8_t *payload, size_t payload_len, uint8_t *indices,
                                     void *work, size_t work_len);
 
@@ -231,22 +275,29 @@ typedef struct spc_codec {
     spc_codebook codebook;
     spc_dtype dtype;
     spc_shape shape;
-    uint32_t axis; /* of the channels; 0 where there is one codebook */
+    uint32_t axis;   /* of the channels, or SPC_NO_AXIS */
+    spc_model model; /* without bytes if there is none */
     size_t n;
     uint32_t id;
 } spc_codec;
 
-/* Copies the struct `codebook`, not the arrays it points to.  For one codebook. */
+/* Copies the struct `codebook`, not the arrays it points to.  For one codebook, without axis. */
 SPC_API spc_status spc_codec_init(spc_codec *codec, const spc_codebook *codebook, spc_dtype dtype,
                                   const spc_shape *shape);
 
 /*
  * The same for one codebook per group of channels.  Dimension `axis` of the shape counts the
  * channels; neighbours form the groups, dims[axis] / groups channels each, and what is left over
- * is SPC_ERROR_ARGUMENT.
+ * is SPC_ERROR_ARGUMENT.  One codebook may do without an axis, but its coders then guess it.
  */
 SPC_API spc_status spc_codec_init_channels(spc_codec *codec, const spc_codebook *codebook,
                                            uint32_t axis, spc_dtype dtype, const spc_shape *shape);
+
+/*
+ * Give the codec the model of a coder, which changes its id: call it before anything is encoded.
+ * Copies the struct, not the bytes.  SPC_ERROR_MODEL if it is for other bits or channels.
+ */
+SPC_API spc_status spc_codec_set_model(spc_codec *codec, const spc_model *model);
 
 /* Bytes of one feature. */
 SPC_API size_t spc_feature_size(const spc_codec *codec);
@@ -292,6 +343,7 @@ typedef struct spc_frame_info {
     spc_shape shape;
     uint32_t groups;
     uint32_t axis;
+    size_t model_len; /* 0: none */
     size_t n;
 } spc_frame_info;
 
@@ -307,9 +359,10 @@ SPC_API spc_status spc_frame_length(const uint8_t *bytes, size_t bytes_len, size
 
 /*
  * The codec of a self-describing frame.  `centroids` and `thresholds`, each of `cap` elements, get
- * its codebooks and must outlive `codec`; info.groups << info.bits of spc_frame_parse suffice, and
- * those are no more than a quarter of the frame's bytes.  SPC_ERROR_LIMIT above `max_elements`:
- * check it against what you are ready to allocate.  SPC_ERROR_ARGUMENT for a compact frame.
+ * its codebooks and must outlive `codec`, as must the frame if it holds a model; info.groups <<
+ * info.bits of spc_frame_parse suffice, and those are no more than a quarter of the frame's bytes.
+ * SPC_ERROR_LIMIT above `max_elements`: check it against what you are ready to allocate.
+ * SPC_ERROR_ARGUMENT for a compact frame.
  */
 SPC_API spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t frame_len,
                                         size_t max_elements, float *centroids, int32_t *thresholds,

@@ -148,6 +148,32 @@ spc_coder coder_of(int number) {
     return static_cast<spc_coder>(number);
 }
 
+// Below 0 there is none.
+uint32_t axis_of(int number) {
+    return number < 0 ? SPC_NO_AXIS : static_cast<uint32_t>(number);
+}
+
+int number_of(uint32_t axis) {
+    return axis == SPC_NO_AXIS ? -1 : static_cast<int>(axis);
+}
+
+// A coder's model and the bytes that it points to.
+class Model {
+  public:
+    explicit Model(const py::object &bytes) {
+        const Bytes given(bytes);
+        bytes_.assign(given.data(), given.data() + given.size());
+        check(spc_model_init(&model, bytes_.data(), bytes_.size()));
+    }
+    Model(const Model &) = delete;
+    Model &operator=(const Model &) = delete;
+
+    spc_model model{};
+
+  private:
+    std::vector<uint8_t> bytes_;
+};
+
 // One codebook, or one per group of channels: centroids [levels] or [groups, levels].
 class Codebook {
   public:
@@ -241,11 +267,16 @@ class Codebook {
 
 class Codec {
   public:
-    Codec(std::shared_ptr<Codebook> codebook, uint32_t axis, int dtype,
-          const std::vector<uint32_t> &dims)
-        : codebook_(std::move(codebook)), dims_(dims.begin(), dims.end()) {
+    Codec(std::shared_ptr<Codebook> codebook, int axis, int dtype,
+          const std::vector<uint32_t> &dims, std::shared_ptr<Model> model)
+        : codebook_(std::move(codebook)), model_(std::move(model)),
+          dims_(dims.begin(), dims.end()) {
         const spc_shape shape = shape_of(dims);
-        check(spc_codec_init_channels(&codec_, &codebook_->book, axis, dtype_of(dtype), &shape));
+        check(spc_codec_init_channels(&codec_, &codebook_->book, axis_of(axis), dtype_of(dtype),
+                                      &shape));
+        if (model_) {
+            check(spc_codec_set_model(&codec_, &model_->model));
+        }
     }
     Codec(const Codec &) = delete;
     Codec &operator=(const Codec &) = delete;
@@ -410,6 +441,7 @@ class Codec {
     }
 
     std::shared_ptr<Codebook> codebook_;
+    std::shared_ptr<Model> model_;
     std::vector<py::ssize_t> dims_;
     spc_codec codec_{};
 };
@@ -452,36 +484,42 @@ void unpack(const py::array &packed, uint32_t bits, py::array &indices) {
                      static_cast<uint8_t *>(indices.mutable_data())));
 }
 
-std::pair<py::bytes, int> coder_encode(int coder, const std::vector<uint32_t> &dims, uint32_t bits,
-                                       const py::array &indices) {
-    const spc_shape shape = shape_of(dims);
+// What a coder is told of indices, and how many there are.
+struct Symbols {
+    Symbols(const std::vector<uint32_t> &dims, uint32_t bits, int axis, const Model *model)
+        : symbols{shape_of(dims), axis_of(axis), bits, model ? &model->model : nullptr} {
+        check(spc_shape_elements(&symbols.shape, &n));
+    }
+    spc_symbols symbols;
     size_t n = 0;
-    check(spc_shape_elements(&shape, &n));
-    require_plain(indices, SPC_UINT8, n, "indices");
+};
+
+std::pair<py::bytes, int> coder_encode(int coder, const std::vector<uint32_t> &dims, uint32_t bits,
+                                       const py::array &indices, int axis, const Model *model) {
+    const Symbols of(dims, bits, axis, model);
+    require_plain(indices, SPC_UINT8, of.n, "indices");
     const auto *from = static_cast<const uint8_t *>(indices.data());
-    const size_t cap = spc_coder_bound(coder_of(coder), &shape, bits);
+    const size_t cap = spc_coder_bound(coder_of(coder), &of.symbols);
     spc_coder used = SPC_CODER_PACK;
     py::bytes payload = make_bytes(cap, [&](uint8_t *to, size_t *len) {
-        const size_t work = spc_coder_encode_work_size(coder_of(coder), &shape, bits);
-        return spc_coder_encode(coder_of(coder), &shape, bits, from, to, cap, len, &used,
+        const size_t work = spc_coder_encode_work_size(coder_of(coder), &of.symbols);
+        return spc_coder_encode(coder_of(coder), &of.symbols, from, to, cap, len, &used,
                                 work_of(work), work);
     });
     return {payload, static_cast<int>(used)};
 }
 
 void coder_decode(int coder, const std::vector<uint32_t> &dims, uint32_t bits,
-                  const py::object &payload, py::array &indices) {
-    const spc_shape shape = shape_of(dims);
-    size_t n = 0;
-    check(spc_shape_elements(&shape, &n));
-    require_plain(indices, SPC_UINT8, n, "indices");
+                  const py::object &payload, py::array &indices, int axis, const Model *model) {
+    const Symbols of(dims, bits, axis, model);
+    require_plain(indices, SPC_UINT8, of.n, "indices");
     const Bytes bytes(payload);
     auto *to = static_cast<uint8_t *>(indices.mutable_data());
     spc_status status;
     {
         py::gil_scoped_release release;
-        const size_t work = spc_coder_decode_work_size(coder_of(coder), &shape, bits);
-        status = spc_coder_decode(coder_of(coder), &shape, bits, bytes.data(), bytes.size(), to,
+        const size_t work = spc_coder_decode_work_size(coder_of(coder), &of.symbols);
+        status = spc_coder_decode(coder_of(coder), &of.symbols, bytes.data(), bytes.size(), to,
                                   work_of(work), work);
     }
     check(status);
@@ -501,7 +539,8 @@ py::dict frame_parse(const py::object &frame) {
     found["dtype"] = static_cast<int>(info.dtype);
     found["shape"] = py::tuple(py::cast(dims_of(info.shape)));
     found["groups"] = info.groups;
-    found["axis"] = info.axis;
+    found["axis"] = info.kind == SPC_FRAME_COMPACT ? -1 : number_of(info.axis);
+    found["model_len"] = info.model_len;
     return found;
 }
 
@@ -524,8 +563,10 @@ py::tuple codec_from_frame(const py::object &frame, size_t max_elements) {
     check(spc_codec_from_frame(&codec, bytes.data(), bytes.size(), max_elements,
                                centroids.mutable_data(), thresholds.data(),
                                static_cast<size_t>(centroids.size())));
-    return py::make_tuple(centroids, static_cast<int>(codec.axis), static_cast<int>(codec.dtype),
-                          py::tuple(py::cast(dims_of(codec.shape))));
+    const auto *model = reinterpret_cast<const char *>(codec.model.bytes);
+    return py::make_tuple(centroids, number_of(codec.axis), static_cast<int>(codec.dtype),
+                          py::tuple(py::cast(dims_of(codec.shape))),
+                          py::bytes(model ? model : "", codec.model.len));
 }
 
 uint32_t crc32c(const py::object &data, uint32_t crc) {
@@ -555,9 +596,17 @@ PYBIND11_MODULE(_core, module) {
         .def("unpack_dequantize", &Codebook::unpack_dequantize, py::arg("dtype"), py::arg("packed"),
              py::arg("values"));
 
+    py::class_<Model, std::shared_ptr<Model>>(module, "Model")
+        .def(py::init<const py::object &>(), py::arg("bytes"))
+        .def("coder", [](const Model &model) { return static_cast<int>(model.model.coder); })
+        .def("bits", [](const Model &model) { return model.model.bits; })
+        .def("channels", [](const Model &model) { return model.model.channels; });
+
     py::class_<Codec>(module, "Codec")
-        .def(py::init<std::shared_ptr<Codebook>, uint32_t, int, const std::vector<uint32_t> &>(),
-             py::arg("codebook"), py::arg("axis"), py::arg("dtype"), py::arg("shape"))
+        .def(py::init<std::shared_ptr<Codebook>, int, int, const std::vector<uint32_t> &,
+                      std::shared_ptr<Model>>(),
+             py::arg("codebook"), py::arg("axis"), py::arg("dtype"), py::arg("shape"),
+             py::arg("model") = nullptr)
         .def("id", &Codec::id)
         .def("quantize", &Codec::quantize, py::arg("feature"), py::arg("indices"))
         .def("dequantize", &Codec::dequantize, py::arg("indices"), py::arg("feature"))
@@ -575,9 +624,10 @@ PYBIND11_MODULE(_core, module) {
     module.def("unpack", &unpack, py::arg("packed"), py::arg("bits"), py::arg("indices"));
     module.def("packed_size", &spc_packed_size, py::arg("n"), py::arg("bits"));
     module.def("coder_encode", &coder_encode, py::arg("coder"), py::arg("shape"), py::arg("bits"),
-               py::arg("indices"));
+               py::arg("indices"), py::arg("axis") = -1, py::arg("model") = nullptr);
     module.def("coder_decode", &coder_decode, py::arg("coder"), py::arg("shape"), py::arg("bits"),
-               py::arg("payload"), py::arg("indices"));
+               py::arg("payload"), py::arg("indices"), py::arg("axis") = -1,
+               py::arg("model") = nullptr);
     module.def("coder_name", &coder_name, py::arg("coder"));
     module.def(
         "coder_available", [](int coder) { return spc_coder_available(coder_of(coder)) != 0; },

@@ -234,7 +234,7 @@ static void bad_descriptions(void) {
         {3, 4},  /* channels along a dimension that is not there */
         {3, 2},  /* along one that the groups do not divide */
         {16, 0}, /* no groups */
-        {16, 1}, /* one: must be written without */
+        {16, 1}, /* one, and three behind it that would be the payload */
         {16, 3}, /* do not divide the channels */
         {16, 8}, /* more than the channels, and than there are centroids */
         {18, 2}, /* more than there may be */
@@ -255,7 +255,7 @@ static void bad_descriptions(void) {
             s.frame[len - 4 + (size_t)i] = (uint8_t)(crc >> 8 * i);
         }
         check_at.shift = k;
-        if (k != 1) { /* 8 channels may have 4 codebooks as well: another codec, and a right one */
+        if (k != 1 && k != 3) { /* other codecs, but right ones */
             CHECK_STATUS(spc_frame_parse(s.frame, len, &info), SPC_ERROR_CORRUPT);
         } else {
             CHECK_STATUS(spc_decode(&s.codec, s.frame, len, s.restored, 4 * s.codec.n, NULL, 0),

@@ -1,0 +1,157 @@
+/*
+ * Range encoder and decoder of binary decisions, as in LZMA: 32 bits of range, bytes out as soon as
+ * the range is below 2^24, carries written back into the output.  docs/format.md says what the
+ * decoder does; the encoder mirrors it.
+ */
+#ifndef SPC_RANGE_CODER_H
+#define SPC_RANGE_CODER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SPC_RANGE_LAST_BYTES 4
+
+typedef struct spc_range_encoder {
+    uint64_t low; /* 32 bits and a carry */
+    uint32_t range;
+    uint32_t full;
+    uint8_t *next;
+    const uint8_t *end; /* of the output but for the last bytes */
+} spc_range_encoder;
+
+/* 0 if there is no room for the last bytes. */
+static inline int spc_range_encoder_start(spc_range_encoder *rc, uint8_t *output, size_t cap) {
+    if (cap < SPC_RANGE_LAST_BYTES) {
+        return 0;
+    }
+    rc->low = 0;
+    rc->range = 0xffffffff;
+    rc->full = 0;
+    rc->next = output;
+    rc->end = output + cap - SPC_RANGE_LAST_BYTES;
+    return 1;
+}
+
+/* Add 1 to the number that ends here.  Its first byte stands for the 0 before the point, which is
+ * never reached: what the range encoder writes stays below 1. */
+static inline void spc_range_carry(uint8_t *end) {
+    do {
+        end--;
+        *end = (uint8_t)(*end + 1);
+    } while (*end == 0);
+}
+
+static inline void spc_range_normalise(spc_range_encoder *rc) {
+    if (rc->range < 1u << 24) {
+        if (rc->next == rc->end) {
+            rc->full = 1; /* and no more carries: they could go beyond the first byte */
+        } else {
+            if (rc->low >> 32) {
+                spc_range_carry(rc->next);
+            }
+            *rc->next++ = (uint8_t)(rc->low >> 24);
+        }
+        rc->low = (rc->low & 0xffffff) << 8;
+        rc->range <<= 8;
+    }
+}
+
+/* A decision: `bound` of the range, 1 .. range - 1, is for a 0.  Does not branch on the bit, which
+ * is hard to foresee, only on whether a byte is full. */
+static inline void spc_range_put(spc_range_encoder *rc, uint32_t bound, uint32_t bit) {
+    rc->low += bound & (0u - bit);
+    rc->range = bit ? rc->range - bound : bound;
+    spc_range_normalise(rc);
+}
+
+/* All four last bytes.  Returns where the output ends, or NULL if it was too small. */
+static inline uint8_t *spc_range_finish(spc_range_encoder *rc) {
+    if (rc->full) {
+        return NULL;
+    }
+    if (rc->low >> 32) {
+        spc_range_carry(rc->next);
+    }
+    for (uint32_t i = SPC_RANGE_LAST_BYTES; i-- > 0;) {
+        *rc->next++ = (uint8_t)(rc->low >> (8 * i));
+    }
+    return rc->next;
+}
+
+/* ------------------------------------------------------------------ our own coders' */
+
+/* Probabilities that a bit is 0 are in 1/32768, 1 to 32767. */
+#define SPC_PROBABILITY_BITS 15
+
+static inline void spc_range_put_bit(spc_range_encoder *rc, uint32_t zero, uint32_t bit) {
+    spc_range_put(rc, (rc->range >> SPC_PROBABILITY_BITS) * zero, bit);
+}
+
+/*
+ * The number in the range with the most zeros at its end, and those left out: a decoder reads zeros
+ * where a payload has ended.  Returns the bytes of the payload, at least one; 0 if the output was
+ * too small.
+ */
+static inline size_t spc_range_finish_short(spc_range_encoder *rc, const uint8_t *output) {
+    const uint8_t *end;
+    size_t len;
+    rc->low = (rc->low + 0xffffff) & ~(uint64_t)0xffffff; /* the range is 2^24 or more */
+    end = spc_range_finish(rc);
+    if (!end) {
+        return 0;
+    }
+    len = (size_t)(end - output);
+    while (len > 1 && output[len - 1] == 0) {
+        len--;
+    }
+    return len;
+}
+
+typedef struct spc_range_decoder {
+    uint32_t code, range;
+    size_t missing; /* zeros read behind the end */
+    const uint8_t *payload, *next, *end;
+} spc_range_decoder;
+
+static inline void spc_range_read(spc_range_decoder *rc) {
+    uint32_t byte = 0;
+    if (rc->next < rc->end) {
+        byte = *rc->next++;
+    } else {
+        rc->missing++;
+    }
+    rc->code = rc->code << 8 | byte;
+}
+
+static inline void spc_range_decoder_start(spc_range_decoder *rc, const uint8_t *payload,
+                                           size_t len) {
+    rc->code = 0;
+    rc->range = 0xffffffff;
+    rc->missing = 0;
+    rc->payload = rc->next = payload;
+    rc->end = payload + len;
+    for (int i = 0; i < SPC_RANGE_LAST_BYTES; i++) {
+        spc_range_read(rc);
+    }
+}
+
+static inline uint32_t spc_range_get_bit(spc_range_decoder *rc, uint32_t zero) {
+    const uint32_t bound = (rc->range >> SPC_PROBABILITY_BITS) * zero;
+    const uint32_t bit = rc->code >= bound;
+    rc->code -= bound & (0u - bit);
+    rc->range = bit ? rc->range - bound : bound;
+    if (rc->range < 1u << 24) {
+        rc->range <<= 8;
+        spc_range_read(rc);
+    }
+    return bit;
+}
+
+/* Whether the payload ended where and as spc_range_finish_short ends one. */
+static inline int spc_range_decoder_ended(const spc_range_decoder *rc) {
+    const size_t len = (size_t)(rc->end - rc->payload);
+    return rc->next == rc->end && rc->missing >= SPC_RANGE_LAST_BYTES - 1 && rc->code < 1u << 24 &&
+           len > 0 && (len == 1 || rc->end[-1] != 0);
+}
+
+#endif
