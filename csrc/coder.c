@@ -18,7 +18,7 @@ static const struct {
 #endif
     [SPC_CODER_RANGE] = {"range", NULL},
     [SPC_CODER_RANS] = {"rans", NULL},
-    [SPC_CODER_CONTEXT] = {"context", NULL},
+    [SPC_CODER_CONTEXT] = {"context", &spc_coder_context_ops},
 };
 
 #define CODER_COUNT (sizeof coders / sizeof coders[0])

@@ -8,6 +8,7 @@
 #ifndef SPC_KERNELS_H
 #define SPC_KERNELS_H
 
+#include "context.h"
 #include "cpu.h"
 #include "splitcodec.h"
 
@@ -49,6 +50,9 @@ typedef struct spc_kernels {
                               size_t n, uint8_t *packed);
     void (*unpack_look_up_f32)(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
                                float *values);
+
+    /* see context.h */
+    void (*context_sums)(const spc_context_job *job, int16_t *sums);
 
     /* CRC-32C without the inversion before and after */
     uint32_t (*crc32c)(uint32_t state, const uint8_t *bytes, size_t len);
