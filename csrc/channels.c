@@ -47,7 +47,7 @@ static const int32_t *thresholds_of(const spc_codebook *codebook, uint32_t group
     return room;
 }
 
-/* A block of one cache line's worth and more, for loops that compilers turn into vectors. */
+/* Elements that are widened at a time: enough for vectors, and 1 KiB of stack. */
 #define WIDE_BLOCK 256
 
 /* Two ways to the same bits: one for where there is an FPU, and one for where there is none.  The
@@ -114,18 +114,14 @@ static void quantize_interleaved(const spc_codec *codec, const float *values, si
                                              first % codebook->groups, values, n, indices);
 }
 
-static void quantize_short_runs(const spc_codec *codec, layout runs, const float *values,
+/* Runs of any length, each element by itself. */
+static void quantize_one_by_one(const spc_codec *codec, layout runs, const float *values,
                                 size_t first, size_t n, uint8_t *indices) {
     const spc_codebook *codebook = &codec->codebook;
     size_t group = first / runs.run % runs.groups, left = runs.run - first % runs.run;
     for (size_t i = 0; i < n; i++) {
-        int32_t key = spc_key(values[i]);
-        uint32_t index = 0;
-        for (uint32_t step = 1u << (codebook->bits - 1); step != 0; step >>= 1) {
-            size_t at = (size_t)(index + step - 1) * runs.groups + group;
-            index += codebook->thresholds[at] < key ? step : 0;
-        }
-        indices[i] = (uint8_t)index;
+        indices[i] = (uint8_t)spc_index_of_key_strided(codebook->thresholds + group, runs.groups,
+                                                       codebook->bits, spc_key(values[i]));
         if (--left == 0) {
             left = runs.run;
             group = group + 1 == runs.groups ? 0 : group + 1;
@@ -133,10 +129,9 @@ static void quantize_short_runs(const spc_codec *codec, layout runs, const float
     }
 }
 
-/* Elements first .. first + n - 1. */
-static void quantize_part(const spc_codec *codec, layout runs, const void *feature, size_t first,
-                          size_t n, uint8_t *indices) {
-    while (n > 0 && runs.run < LONG_RUN) {
+static void quantize_short_runs(const spc_codec *codec, layout runs, const void *feature,
+                                size_t first, size_t n, uint8_t *indices) {
+    while (n > 0) {
         float wide[WIDE_BLOCK];
         const float *values = (const float *)(const void *)element(feature, codec, first);
         size_t count = n;
@@ -148,12 +143,16 @@ static void quantize_part(const spc_codec *codec, layout runs, const void *featu
         if (runs.run == 1) {
             quantize_interleaved(codec, values, first, count, indices);
         } else {
-            quantize_short_runs(codec, runs, values, first, count, indices);
+            quantize_one_by_one(codec, runs, values, first, count, indices);
         }
         first += count;
         indices += count;
         n -= count;
     }
+}
+
+static void quantize_long_runs(const spc_codec *codec, layout runs, const void *feature,
+                               size_t first, size_t n, uint8_t *indices) {
     while (n > 0) {
         int32_t room[SPC_MAX_CENTROIDS];
         size_t left = runs.run - first % runs.run, count = n < left ? n : left;
@@ -165,6 +164,16 @@ static void quantize_part(const spc_codec *codec, layout runs, const void *featu
         first += count;
         indices += count;
         n -= count;
+    }
+}
+
+/* Elements first .. first + n - 1. */
+static void quantize_part(const spc_codec *codec, layout runs, const void *feature, size_t first,
+                          size_t n, uint8_t *indices) {
+    if (runs.run < LONG_RUN) {
+        quantize_short_runs(codec, runs, feature, first, n, indices);
+    } else {
+        quantize_long_runs(codec, runs, feature, first, n, indices);
     }
 }
 
@@ -224,22 +233,23 @@ void spc_channels_quantize_pack(const spc_codec *codec, const void *feature, uin
 #define TABLE_ENTRIES (SPC_BLOCK / 2)
 
 typedef struct tables {
-    const float *floats;
     uint16_t halves[TABLE_ENTRIES];
     uint8_t bytes[TABLE_ENTRIES];
     int filled;
 } tables;
 
-/* For n elements. */
-static void fill_tables(const spc_codec *codec, size_t n, tables *t) {
+/* Once for all blocks of a feature; only runs below LONG_RUN are looked up in them, and they are to
+ * have no more entries than there are elements. */
+static void fill_tables(const spc_codec *codec, layout runs, tables *t) {
+    const float *centroids = codec->codebook.centroids;
     size_t entries = (size_t)codec->codebook.groups << codec->codebook.bits;
-    t->floats = codec->codebook.centroids;
-    t->filled = codec->dtype == SPC_FLOAT32 || (entries <= TABLE_ENTRIES && entries <= n);
-    for (size_t i = 0; codec->dtype != SPC_FLOAT32 && t->filled && i < entries; i++) {
+    t->filled = runs.run < LONG_RUN && codec->dtype != SPC_FLOAT32 && entries <= TABLE_ENTRIES &&
+                entries <= codec->n;
+    for (size_t i = 0; t->filled && i < entries; i++) {
         if (spc_dtype_size(codec->dtype) == 2) {
-            spc_narrow_to(codec->dtype, t->floats[i], (uint8_t *)&t->halves[i]);
+            spc_narrow_to(codec->dtype, centroids[i], (uint8_t *)&t->halves[i]);
         } else {
-            spc_narrow_to(codec->dtype, t->floats[i], &t->bytes[i]);
+            spc_narrow_to(codec->dtype, centroids[i], &t->bytes[i]);
         }
     }
 }
@@ -248,19 +258,19 @@ static void fill_tables(const spc_codec *codec, size_t n, tables *t) {
 static uint32_t look_up_along(const spc_codec *codec, const tables *t, size_t start, size_t step,
                               const uint8_t *restrict indices, size_t count, uint8_t *out) {
     const uint32_t mask = (1u << codec->codebook.bits) - 1;
+    const float *floats = codec->codebook.centroids + start;
     uint32_t seen = 0;
     if (codec->dtype == SPC_FLOAT32) {
         float *restrict values = (float *)(void *)out;
         for (size_t i = 0; i < count; i++) {
             seen |= indices[i];
-            values[i] = t->floats[start + i * step + (indices[i] & mask)];
+            values[i] = floats[i * step + (indices[i] & mask)];
         }
     } else if (!t->filled) {
         size_t size = spc_dtype_size(codec->dtype);
         for (size_t i = 0; i < count; i++) {
             seen |= indices[i];
-            spc_narrow_to(codec->dtype, t->floats[start + i * step + (indices[i] & mask)],
-                          out + i * size);
+            spc_narrow_to(codec->dtype, floats[i * step + (indices[i] & mask)], out + i * size);
         }
     } else if (spc_dtype_size(codec->dtype) == 2) {
         uint16_t *restrict values = (uint16_t *)(void *)out;
@@ -278,17 +288,16 @@ static uint32_t look_up_along(const spc_codec *codec, const tables *t, size_t st
 }
 
 /* Runs of one go on to the end of the last group, others to their own end. */
-static uint32_t dequantize_short_runs(const spc_codec *codec, layout runs, size_t first,
-                                      const uint8_t *indices, size_t n, uint8_t *out) {
+static uint32_t dequantize_short_runs(const spc_codec *codec, layout runs, const tables *t,
+                                      size_t first, const uint8_t *indices, size_t n,
+                                      uint8_t *out) {
     const uint32_t bits = codec->codebook.bits;
     uint32_t seen = 0;
-    tables t;
-    fill_tables(codec, n, &t);
     while (n > 0) {
         size_t group = first / runs.run % runs.groups;
         size_t left = runs.run == 1 ? runs.groups - group : runs.run - first % runs.run;
         size_t count = n < left ? n : left, step = runs.run == 1 ? (size_t)1 << bits : 0;
-        seen |= look_up_along(codec, &t, group << bits, step, indices, count, out);
+        seen |= look_up_along(codec, t, group << bits, step, indices, count, out);
         first += count;
         indices += count;
         out += count * spc_dtype_size(codec->dtype);
@@ -298,12 +307,12 @@ static uint32_t dequantize_short_runs(const spc_codec *codec, layout runs, size_
 }
 
 /* Elements first .. first + n - 1; the OR of their indices. */
-static uint32_t dequantize_part(const spc_codec *codec, layout runs, size_t first,
+static uint32_t dequantize_part(const spc_codec *codec, layout runs, const tables *t, size_t first,
                                 const uint8_t *indices, size_t n, uint8_t *out) {
     const uint32_t bits = codec->codebook.bits;
     uint32_t seen = 0;
     if (runs.run < LONG_RUN) {
-        return dequantize_short_runs(codec, runs, first, indices, n, out);
+        return dequantize_short_runs(codec, runs, t, first, indices, n, out);
     }
     while (n > 0) {
         size_t left = runs.run - first % runs.run, count = n < left ? n : left;
@@ -322,13 +331,17 @@ static uint32_t dequantize_part(const spc_codec *codec, layout runs, size_t firs
 
 spc_status spc_channels_dequantize(const spc_codec *codec, const uint8_t *indices, void *feature) {
     uint32_t seen;
+    layout runs;
+    tables t;
     if (codec->codebook.groups == 1) {
         return spc_dequantize(&codec->codebook, codec->dtype, indices, codec->n, feature);
     }
     if (codec->n == 0) {
         return SPC_OK;
     }
-    seen = dequantize_part(codec, layout_of(codec), 0, indices, codec->n, feature);
+    runs = layout_of(codec);
+    fill_tables(codec, runs, &t);
+    seen = dequantize_part(codec, runs, &t, 0, indices, codec->n, feature);
     return seen >> codec->codebook.bits == 0 ? SPC_OK : SPC_ERROR_ARGUMENT;
 }
 
@@ -338,6 +351,7 @@ spc_status spc_channels_unpack_dequantize(const spc_codec *codec, const uint8_t 
     uint8_t indices[SPC_BLOCK], *out = feature;
     spc_status status;
     layout runs;
+    tables t;
     if (codec->codebook.groups == 1) {
         return spc_unpack_dequantize(&codec->codebook, codec->dtype, packed, codec->n, feature);
     }
@@ -346,10 +360,11 @@ spc_status spc_channels_unpack_dequantize(const spc_codec *codec, const uint8_t 
         return status;
     }
     runs = layout_of(codec);
+    fill_tables(codec, runs, &t);
     for (size_t first = 0; first < codec->n; first += SPC_BLOCK) {
         size_t left = codec->n - first, count = left < SPC_BLOCK ? left : SPC_BLOCK;
         spc_kernels_get()->unpack(packed, count, bits, indices);
-        (void)dequantize_part(codec, runs, first, indices, count, out);
+        (void)dequantize_part(codec, runs, &t, first, indices, count, out);
         packed += spc_packed_size(count, bits);
         out += count * spc_dtype_size(codec->dtype);
     }

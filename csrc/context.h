@@ -9,12 +9,14 @@
 #ifndef SPC_CONTEXT_H
 #define SPC_CONTEXT_H
 
+#include "coder.h"
 #include "cpu.h"
-#include "splitcodec.h"
 
-#define SPC_CONTEXT_UNITS 16 /* of a channel, at most */
-#define SPC_CONTEXT_NODES 15 /* decisions on the upper four bits of an index */
-#define SPC_CONTEXT_REACH 2  /* rows and columns that a tap is away, at most */
+#define SPC_CONTEXT_UNITS 16  /* of a channel, at most */
+#define SPC_CONTEXT_NODES 15  /* decisions on the upper four bits of an index */
+#define SPC_CONTEXT_REACH 2   /* rows and columns that a tap is away, at most */
+#define SPC_CONTEXT_TAPS 255  /* of a channel, at most */
+#define SPC_CONTEXT_OWN_ROW 4 /* of them in the symbol's own row */
 
 /* Columns whose sums are computed at once. */
 #if SPC_HOSTED
@@ -60,21 +62,59 @@ typedef struct spc_context_job {
     uint32_t lowest;   /* bits of an index below its level */
     const uint8_t *at; /* the first symbol */
     size_t rows, columns, row, column, count;
-#if SPC_HOSTED
-    /* Laid out for vectors.  Kernels may read, and ignore, SPC_CONTEXT_SLACK bytes more before and
-     * behind the feature. */
-    const int32_t *offsets; /* of each tap's symbol from this one, 0 where its row is outside */
-    const uint8_t *most;    /* of each tap, 0 where its row is outside; and 0 to make them even */
-    const uint8_t *inside;  /* [2 * REACH + 1][BLOCK]: 0xff where column + that is inside */
-    const uint8_t *steps;   /* of each tap: which row of `inside` */
-    const int8_t *pairs;    /* [pairs of taps][units][2] */
-    const int16_t *biases;  /* [units] */
-#endif
 } spc_context_job;
 
-#define SPC_CONTEXT_SLACK 64
+/* One channel's part of the model, and the same laid out for vectors where there is room. */
+typedef struct spc_context_network {
+    spc_context_channel channel;
+#if SPC_HOSTED
+    int16_t floors[SPC_CONTEXT_UNITS]; /* 0 where a unit is rectified */
+    int16_t biases[SPC_CONTEXT_UNITS];
+    int16_t outputs[SPC_CONTEXT_NODES + 1][SPC_CONTEXT_UNITS];
+    int32_t constants[SPC_CONTEXT_NODES + 1];
+    int16_t own[SPC_CONTEXT_OWN_ROW][SPC_CONTEXT_UNITS];
+    int8_t pairs[(SPC_CONTEXT_TAPS + 1) / 2][SPC_CONTEXT_UNITS][2]; /* of taps */
+    int32_t offsets[SPC_CONTEXT_TAPS + 1]; /* of a tap's symbol; 0 where its row is outside */
+    uint8_t most[SPC_CONTEXT_TAPS + 1];    /* of a tap's level; 0 where its row is outside */
+    uint8_t steps[SPC_CONTEXT_TAPS + 1];   /* which row of `inside` a tap needs */
+    uint8_t inside[2 * SPC_CONTEXT_REACH + 1][SPC_CONTEXT_BLOCK]; /* 0xff or 0 */
+    int32_t before, behind; /* columns of the row, from the block's first one, that it is for */
+#endif
+} spc_context_network;
+
+/* Of a coder while it goes through a feature.  What it learns has an entry for each node, of which
+ * the first is not used. */
+typedef struct spc_context_state {
+    const spc_planes *planes;
+    uint32_t node_bits;    /* of an index that the model predicts, from the top */
+    uint32_t neighbour_at; /* of an index, the bits above this choose the biases */
+    spc_context_job job;
+    spc_context_network net;
+    spc_context_tap own[SPC_CONTEXT_OWN_ROW]; /* a decoder's, in the symbol's own row */
+    uint32_t own_taps;
+    int16_t sums[SPC_CONTEXT_BLOCK * SPC_CONTEXT_UNITS];
+    uint32_t gain[SPC_CONTEXT_NODES + 1];
+    int16_t channel_bias[SPC_CONTEXT_NODES + 1];
+    int16_t *bias;     /* [contexts][nodes], for the whole feature */
+    int16_t *low_bias; /* [2^bits], of the nodes that the model does not predict */
+} spc_context_state;
+
+/* Steps of the template below that do not depend on the instruction set. */
+const uint8_t *spc_context_start_channel(spc_context_state *state, const uint8_t *model,
+                                         int own_row_is_known);
+void spc_context_start_row(spc_context_state *state, size_t row);
+void spc_context_start_block(spc_context_state *state, const uint8_t *at, size_t column);
 
 /* sums: [count][SPC_CONTEXT_STRIDE], 0 beyond `units`. */
 void spc_context_sums_reference(const spc_context_job *job, int16_t *sums);
+
+/* Payload of `symbols`, or 0 if it does not fit; and the reverse.  Where there is room, the
+ * symbols have SPC_CONTEXT_SLACK bytes before and behind them that may be read. */
+size_t spc_context_encode_reference(spc_context_state *state, const uint8_t *symbols,
+                                    uint8_t *payload, size_t cap);
+int spc_context_decode_reference(spc_context_state *state, const uint8_t *payload, size_t len,
+                                 uint8_t *symbols);
+
+#define SPC_CONTEXT_SLACK 64
 
 #endif

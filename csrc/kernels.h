@@ -52,7 +52,10 @@ typedef struct spc_kernels {
                                float *values);
 
     /* see context.h */
-    void (*context_sums)(const spc_context_job *job, int16_t *sums);
+    size_t (*context_encode)(spc_context_state *state, const uint8_t *symbols, uint8_t *payload,
+                             size_t cap);
+    int (*context_decode)(spc_context_state *state, const uint8_t *payload, size_t len,
+                          uint8_t *symbols);
 
     /* CRC-32C without the inversion before and after */
     uint32_t (*crc32c)(uint32_t state, const uint8_t *bytes, size_t len);
@@ -75,6 +78,13 @@ uint32_t spc_look_up_u16_reference(const uint16_t *table, uint32_t bits, const u
 uint32_t spc_look_up_u8_reference(const uint8_t *table, uint32_t bits, const uint8_t *indices,
                                   size_t n, uint8_t *values);
 uint32_t spc_crc32c_reference(uint32_t state, const uint8_t *bytes, size_t len);
+
+/* The OR of all bytes of a word, as look_up_* return it. */
+static inline uint32_t spc_or_of_word(uint64_t word) {
+    word |= word >> 32;
+    word |= word >> 16;
+    return (uint32_t)(word | word >> 8) & 0xff;
+}
 
 extern const spc_kernels spc_kernels_reference;
 #if defined(SPC_X86)

@@ -2,6 +2,7 @@
 #ifndef SPC_KEY_H
 #define SPC_KEY_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -72,6 +73,16 @@ static inline uint32_t spc_index_of_key(const int32_t *thresholds, uint32_t bits
     uint32_t index = 0;
     for (uint32_t step = 1u << (bits - 1); step != 0; step >>= 1) {
         index += thresholds[index + step - 1] < key ? step : 0;
+    }
+    return index;
+}
+
+/* The same where neighbouring thresholds lie `stride` apart. */
+static inline uint32_t spc_index_of_key_strided(const int32_t *thresholds, size_t stride,
+                                                uint32_t bits, int32_t key) {
+    uint32_t index = 0;
+    for (uint32_t step = 1u << (bits - 1); step != 0; step >>= 1) {
+        index += thresholds[(index + step - 1) * stride] < key ? step : 0;
     }
     return index;
 }

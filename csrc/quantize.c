@@ -33,12 +33,8 @@ void spc_quantize_channels_f32_reference(const int32_t *thresholds, uint32_t bit
                                          uint8_t *indices) {
     size_t channel = first;
     for (size_t i = 0; i < n; i++) {
-        int32_t key = spc_key(values[i]);
-        uint32_t index = 0;
-        for (uint32_t step = 1u << (bits - 1); step != 0; step >>= 1) {
-            index += thresholds[(index + step - 1) * channels + channel] < key ? step : 0;
-        }
-        indices[i] = (uint8_t)index;
+        indices[i] = (uint8_t)spc_index_of_key_strided(thresholds + channel, channels, bits,
+                                                       spc_key(values[i]));
         channel = channel + 1 == channels ? 0 : channel + 1;
     }
 }

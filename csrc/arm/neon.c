@@ -133,7 +133,8 @@ const spc_kernels spc_kernels_neon = {
     .look_up_u8 = look_up_u8_neon,
     .quantize_pack_f32 = quantize_pack_f32_neon,
     .unpack_look_up_f32 = unpack_look_up_f32_neon,
-    .context_sums = spc_context_sums_reference,
+    .context_encode = spc_context_encode_reference,
+    .context_decode = spc_context_decode_reference,
     .crc32c = spc_crc32c_reference,
 };
 
@@ -151,7 +152,8 @@ const spc_kernels spc_kernels_neon_crc = {
     .look_up_u8 = look_up_u8_neon,
     .quantize_pack_f32 = quantize_pack_f32_neon,
     .unpack_look_up_f32 = unpack_look_up_f32_neon,
-    .context_sums = spc_context_sums_reference,
+    .context_encode = spc_context_encode_reference,
+    .context_decode = spc_context_decode_reference,
     .crc32c = crc32c_arm,
 };
 

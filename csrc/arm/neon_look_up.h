@@ -35,15 +35,8 @@ INLINE uint8x16_t find_bytes(const uint8x16_t *rows, uint32_t bits, uint8x16_t i
     return found;
 }
 
-/* The OR of all bytes. */
-INLINE uint32_t or_of_word(uint64_t word) {
-    word |= word >> 32;
-    word |= word >> 16;
-    return (uint32_t)(word | word >> 8) & 0xff;
-}
-
 INLINE uint32_t or_of_bytes(uint8x16_t x) {
-    return or_of_word(vgetq_lane_u64(U64_OF_U8(x), 0) | vgetq_lane_u64(U64_OF_U8(x), 1));
+    return spc_or_of_word(vgetq_lane_u64(U64_OF_U8(x), 0) | vgetq_lane_u64(U64_OF_U8(x), 1));
 }
 
 INLINE uint32_t look_up_u8(const uint8_t *table, uint32_t bits, const uint8_t *indices, size_t n,
@@ -141,7 +134,7 @@ INLINE uint32_t look_up_f32(const float *table, uint32_t bits, const uint8_t *in
             }
         }
     }
-    return or_of_bytes(seen) | or_of_word(words) |
+    return or_of_bytes(seen) | spc_or_of_word(words) |
            spc_look_up_f32_reference(table, bits, indices + done, n - done, values + done);
 }
 
@@ -179,7 +172,7 @@ INLINE uint32_t look_up_u16(const uint16_t *table, uint32_t bits, const uint8_t 
             }
         }
     }
-    return or_of_bytes(seen) | or_of_word(words) |
+    return or_of_bytes(seen) | spc_or_of_word(words) |
            spc_look_up_u16_reference(table, bits, indices + done, n - done, values + done);
 }
 

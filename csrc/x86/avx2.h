@@ -113,5 +113,10 @@ uint32_t spc_look_up_u16_avx2(const uint16_t *table, uint32_t bits, const uint8_
 void spc_unpack_look_up_f32_avx2(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
                                  float *values);
 
+size_t spc_context_encode_avx2(spc_context_state *state, const uint8_t *symbols, uint8_t *payload,
+                               size_t cap);
+int spc_context_decode_avx2(spc_context_state *state, const uint8_t *payload, size_t len,
+                            uint8_t *symbols);
+
 #endif
 #endif

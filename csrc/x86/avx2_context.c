@@ -7,14 +7,15 @@
 #define UNITS 8
 
 /* Sixteen levels of a tap, 0 where its symbol is outside. */
-AVX2_INLINE __m128i levels(const spc_context_job *job, uint32_t tap, size_t column) {
-    const uint8_t *inside = job->inside + job->steps[tap] * SPC_CONTEXT_BLOCK + column;
+AVX2_INLINE __m128i levels(const spc_context_job *job, const spc_context_network *net, uint32_t tap,
+                           size_t column) {
+    const uint8_t *inside = net->inside[net->steps[tap]] + column;
     const __m128i shift = _mm_cvtsi32_si128((int)job->lowest);
-    __m128i x = _mm_loadu_si128((const __m128i *)(job->at + job->offsets[tap] + (ptrdiff_t)column));
+    __m128i x = _mm_loadu_si128((const __m128i *)(job->at + net->offsets[tap] + (ptrdiff_t)column));
     if (job->lowest) {
         x = _mm_and_si128(_mm_srl_epi16(x, shift), _mm_set1_epi8((char)(0xff >> job->lowest)));
     }
-    x = _mm_min_epu8(x, _mm_set1_epi8((char)job->most[tap]));
+    x = _mm_min_epu8(x, _mm_set1_epi8((char)net->most[tap]));
     return _mm_and_si128(x, _mm_loadu_si128((const __m128i *)inside));
 }
 
@@ -39,20 +40,20 @@ AVX2_INLINE void turn(__m256i a[UNITS]) {
 }
 
 /* x: pairs of taps, side by side, for each column */
-AVX2_INLINE void sum_units(const spc_context_job *job, const __m256i *x, uint32_t unit,
-                           int16_t *sums) {
+AVX2_INLINE void sum_units(const spc_context_job *job, const spc_context_network *net,
+                           const __m256i *x, uint32_t unit, int16_t *sums) {
     const uint32_t pairs = (job->taps + 1) / 2;
-    const int8_t *weights = job->pairs + 2 * (size_t)unit;
+    const int8_t *weights = net->pairs[0][unit];
     __m256i total[UNITS];
     for (int j = 0; j < UNITS; j++) {
-        total[j] = _mm256_set1_epi16(job->biases[unit + (uint32_t)j]);
+        total[j] = _mm256_set1_epi16(net->biases[unit + (uint32_t)j]);
     }
     for (uint32_t p = 0; p < pairs; p++, weights += 2 * SPC_CONTEXT_UNITS) {
         for (int j = 0; j < UNITS; j++) {
             int16_t pair;
             memcpy(&pair, weights + 2 * j, sizeof pair);
-            total[j] = _mm256_add_epi16(total[j],
-                                        _mm256_maddubs_epi16(x[p], _mm256_set1_epi16(pair)));
+            total[j] =
+                _mm256_add_epi16(total[j], _mm256_maddubs_epi16(x[p], _mm256_set1_epi16(pair)));
         }
     }
     turn(total);
@@ -64,22 +65,65 @@ AVX2_INLINE void sum_units(const spc_context_job *job, const __m256i *x, uint32_
     }
 }
 
-AVX2 void spc_context_sums_avx2(const spc_context_job *job, int16_t *sums) {
+AVX2_INLINE void context_sums(const spc_context_job *job, const spc_context_network *net,
+                              int16_t *sums) {
     __m256i x[128];
     for (size_t column = 0; column < job->count; column += COLUMNS, sums += 16 * COLUMNS) {
         for (uint32_t i = 0; i < job->taps; i += 2) {
-            const __m128i even = levels(job, i, column), odd = levels(job, i + 1, column);
+            const __m128i even = levels(job, net, i, column), odd = levels(job, net, i + 1, column);
             x[i / 2] = _mm256_set_m128i(_mm_unpackhi_epi8(even, odd), _mm_unpacklo_epi8(even, odd));
         }
-        sum_units(job, x, 0, sums);
-        if (job->channel->units > UNITS) {
-            sum_units(job, x, UNITS, sums);
+        sum_units(job, net, x, 0, sums);
+        if (net->channel.units > UNITS) {
+            sum_units(job, net, x, UNITS, sums);
         } else {
             for (int i = 0; i < COLUMNS; i++) {
                 memset(sums + i * SPC_CONTEXT_UNITS + UNITS, 0, UNITS * sizeof *sums);
             }
         }
     }
+}
+
+/* Four nodes at once: pairwise sums of products, then of neighbours. */
+AVX2_INLINE void context_logits(const spc_context_network *net, uint32_t bits, const int16_t *sums,
+                                int32_t *logits) {
+    const __m256i raw = _mm256_loadu_si256((const __m256i *)(const void *)sums);
+    const __m256i floors = _mm256_loadu_si256((const __m256i *)(const void *)net->floors);
+    const __m256i x = _mm256_max_epi16(raw, floors);
+    const __m128i shift = _mm_cvtsi32_si128((int)net->channel.shift);
+    const __m128i half = _mm_set1_epi32(1 << (net->channel.shift - 1));
+    for (uint32_t n = 0; n < (bits < 3 ? 4 : bits < 4 ? 8 : 16); n += 4) {
+        __m256i products[4];
+        __m128i total;
+        for (uint32_t i = 0; i < 4; i++) {
+            const void *outputs = net->outputs[n + i];
+            products[i] = _mm256_madd_epi16(x, _mm256_loadu_si256((const __m256i *)outputs));
+        }
+        products[0] = _mm256_hadd_epi32(_mm256_hadd_epi32(products[0], products[1]),
+                                        _mm256_hadd_epi32(products[2], products[3]));
+        total = _mm_add_epi32(_mm256_castsi256_si128(products[0]),
+                              _mm256_extracti128_si256(products[0], 1));
+        total = _mm_sra_epi32(_mm_add_epi32(total, half), shift);
+        total = _mm_add_epi32(total,
+                              _mm_loadu_si128((const __m128i *)(const void *)(net->constants + n)));
+        total = _mm_max_epi32(_mm_min_epi32(total, _mm_set1_epi32(2047)), _mm_set1_epi32(-2047));
+        _mm_storeu_si128((__m128i *)(void *)(logits + n), total);
+    }
+}
+
+#define CONTEXT_TARGET __attribute__((target("avx2")))
+#define CONTEXT_SUMS context_sums
+#define CONTEXT_WITH_BITS SPC_WITH_CONSTANT_BITS
+#include "../context_template.h"
+
+AVX2 size_t spc_context_encode_avx2(spc_context_state *state, const uint8_t *symbols,
+                                    uint8_t *payload, size_t cap) {
+    return encode_with(state, symbols, payload, cap);
+}
+
+AVX2 int spc_context_decode_avx2(spc_context_state *state, const uint8_t *payload, size_t len,
+                                 uint8_t *symbols) {
+    return decode_with(state, payload, len, symbols);
 }
 
 #endif

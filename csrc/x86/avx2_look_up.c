@@ -3,17 +3,10 @@
 
 #if defined(SPC_X86)
 
-/* The OR of all bytes. */
-static inline uint32_t or_of_word(uint64_t word) {
-    word |= word >> 32;
-    word |= word >> 16;
-    return (uint32_t)(word | word >> 8) & 0xff;
-}
-
 AVX2_INLINE uint32_t or_of_bytes(__m256i x) {
     uint64_t lanes[4];
     _mm256_storeu_si256((__m256i *)(void *)lanes, x);
-    return or_of_word(lanes[0] | lanes[1] | lanes[2] | lanes[3]);
+    return spc_or_of_word(lanes[0] | lanes[1] | lanes[2] | lanes[3]);
 }
 
 /* A table of bytes, 16 to a row, in both halves of it; a shorter one is repeated. */
@@ -56,7 +49,7 @@ AVX2_INLINE uint32_t look_up_u8(const uint8_t *table, uint32_t bits, const uint8
     size_t done = 0;
     load_byte_rows(table, bits, rows);
     for (; done + 32 <= n; done += 32) {
-        __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(indices + done));
+        __m256i x = load(indices + done);
         seen = _mm256_or_si256(seen, x);
         _mm256_storeu_si256((__m256i *)(void *)(values + done), find_bytes(rows, bits, x));
     }
@@ -84,7 +77,7 @@ AVX2_INLINE uint32_t look_up_one_row(const float *table, uint32_t bits, const ui
     row = _mm256_loadu_ps(repeated);
     for (; done + 32 <= n; done += 32) {
         const uint8_t *at = indices + done;
-        seen = _mm256_or_si256(seen, _mm256_loadu_si256((const __m256i *)(const void *)at));
+        seen = _mm256_or_si256(seen, load(at));
         for (size_t i = 0; i < 32; i += 8) {
             __m128i x = _mm_loadl_epi64((const __m128i *)(const void *)(at + i));
             __m256 found = _mm256_permutevar8x32_ps(row, _mm256_cvtepu8_epi32(x));
@@ -124,7 +117,7 @@ AVX2_INLINE uint32_t look_up_planes(const float *table, uint32_t bits, const uin
     size_t done = 0;
     load_planes(table, bits, planes);
     for (; done + 32 <= n; done += 32) {
-        __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(indices + done));
+        __m256i x = load(indices + done);
         __m256i *out = (__m256i *)(void *)(values + done);
         __m256i a, b, c, d, ab, cd;
         seen = _mm256_or_si256(seen, x);
@@ -164,7 +157,7 @@ AVX2_INLINE uint32_t look_up_loads(const float *table, uint32_t bits, const uint
         _mm_storeu_ps(values + done, load_four(table, bits, (uint32_t)word));
         _mm_storeu_ps(values + done + 4, load_four(table, bits, (uint32_t)(word >> 32)));
     }
-    return or_of_word(seen) |
+    return spc_or_of_word(seen) |
            spc_look_up_f32_reference(table, bits, indices + done, n - done, values + done);
 }
 
@@ -201,7 +194,7 @@ AVX2_INLINE uint32_t look_up_u16(const uint16_t *table, uint32_t bits, const uin
     load_byte_rows(bytes[0], bits, low);
     load_byte_rows(bytes[1], bits, high);
     for (; done + 32 <= n; done += 32) {
-        __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(indices + done)), a, b;
+        __m256i x = load(indices + done), a, b;
         seen = _mm256_or_si256(seen, x);
         x = _mm256_permute4x64_epi64(x, 0xd8); /* interleaving works in each half */
         a = find_bytes(low, bits, x);

@@ -44,7 +44,7 @@ AVX2_INLINE __m256i pick16(const __m256i rows[ROWS16], uint32_t level, __m256i s
 /* Indices of 16 values, in 16-bit lanes. */
 AVX2_INLINE __m256i search16(const __m256i rows[ROWS16], uint32_t bits, const uint16_t *values) {
     const __m256i one = _mm256_set1_epi16(0x202);
-    __m256i raw = _mm256_loadu_si256((const __m256i *)(const void *)values);
+    __m256i raw = load(values);
     __m256i keys = _mm256_xor_si256(raw, _mm256_srli_epi16(_mm256_srai_epi16(raw, 15), 1));
     __m256i state = _mm256_and_si256(_mm256_cmpgt_epi16(keys, rows[0]), one);
     for (uint32_t level = 1; level < bits; level++) {
@@ -95,7 +95,7 @@ AVX2_INLINE void quantize8(const int8_t *thresholds, uint32_t bits, uint8_t flip
             _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)keys));
     }
     for (; done + 32 <= n; done += 32) {
-        __m256i keys = _mm256_loadu_si256((const __m256i *)(const void *)(values + done));
+        __m256i keys = load(values + done);
         __m256i index = _mm256_setzero_si256();
         keys = _mm256_xor_si256(keys, flips);
         for (uint32_t level = 0; level < bits; level++) {
@@ -135,9 +135,8 @@ AVX2_INLINE void quantize_eight_channels(const int32_t *thresholds, uint32_t bit
     __m256i index = _mm256_setzero_si256();
     int32_t low, high;
     for (uint32_t k = 1; k < 1u << upper; k++) {
-        const void *row = thresholds + ((k << lower) - 1) * channels;
-        index = _mm256_sub_epi32(
-            index, _mm256_cmpgt_epi32(keys, _mm256_loadu_si256((const __m256i *)row)));
+        const int32_t *row = thresholds + ((k << lower) - 1) * channels;
+        index = _mm256_sub_epi32(index, _mm256_cmpgt_epi32(keys, load(row)));
     }
     if (lower > 0) {
         const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -161,7 +160,8 @@ AVX2_INLINE void quantize_eight_channels(const int32_t *thresholds, uint32_t bit
     memcpy(indices + 4, &high, sizeof high);
 }
 
-/* From channel to channel, the last eight perhaps once more: they come out the same. */
+/* From channel to channel.  Where fewer than eight are left, the last eight: those of them that are
+ * done come out the same. */
 AVX2_INLINE void quantize_channels(const int32_t *thresholds, uint32_t bits, size_t channels,
                                    size_t first, const float *values, size_t n, uint8_t *indices) {
     while (n > 0) {
@@ -174,9 +174,11 @@ AVX2_INLINE void quantize_channels(const int32_t *thresholds, uint32_t bits, siz
                 quantize_eight_channels(thresholds + first + at, bits, channels, values + at,
                                         indices + at);
             }
-            at = count - 8;
-            quantize_eight_channels(thresholds + first + at, bits, channels, values + at,
-                                    indices + at);
+            if (at < count) {
+                at = count - 8;
+                quantize_eight_channels(thresholds + first + at, bits, channels, values + at,
+                                        indices + at);
+            }
         }
         values += count;
         indices += count;

@@ -7,7 +7,7 @@ AVX2_INLINE void pack(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *
     const __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
     size_t done = 0;
     for (; done + 32 <= n; done += 32) {
-        __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(indices + done));
+        __m256i x = load(indices + done);
         pack32(_mm256_and_si256(x, mask), bits, packed);
         packed += 4 * bits;
     }

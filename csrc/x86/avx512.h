@@ -11,7 +11,7 @@
 
 #include "x86.h"
 
-#define AVX512_TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi,bmi2"
+#define AVX512_TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi"
 #define AVX512 __attribute__((target(AVX512_TARGET)))
 #define AVX512_INLINE __attribute__((target(AVX512_TARGET), always_inline)) static inline
 
@@ -97,6 +97,11 @@ uint32_t spc_look_up_u8_avx512(const uint8_t *table, uint32_t bits, const uint8_
                                size_t n, uint8_t *values);
 void spc_unpack_look_up_f32_avx512(const float *table, uint32_t bits, const uint8_t *packed,
                                    size_t n, float *values);
+
+size_t spc_context_encode_avx512(spc_context_state *state, const uint8_t *symbols, uint8_t *payload,
+                                 size_t cap);
+int spc_context_decode_avx512(spc_context_state *state, const uint8_t *payload, size_t len,
+                              uint8_t *symbols);
 
 #endif
 #endif

@@ -4,10 +4,7 @@
 #if defined(SPC_X86)
 
 AVX512_INLINE uint32_t or_of_bytes(__m512i x) {
-    uint64_t word = (uint64_t)_mm512_reduce_or_epi64(x);
-    word |= word >> 32;
-    word |= word >> 16;
-    return (uint32_t)(word | word >> 8) & 0xff;
+    return spc_or_of_word((uint64_t)_mm512_reduce_or_epi64(x));
 }
 
 /* Repeated, a table of less than one register is right for indices of any upper bits. */
