@@ -24,14 +24,12 @@
     } while (0)
 #endif
 #define CONTEXT_TARGET
-#define CONTEXT_SUMS(job, net, sums) spc_context_sums_reference(job, sums)
-static inline void context_logits(const spc_context_network *net, uint32_t bits, int16_t *sums,
-                                  int32_t *logits);
+static void context_logits(spc_context_state *state, uint32_t bits);
 #include "context_template.h"
 
-#define CHANNEL_HEADER 5 /* taps, taps in the symbol's own row, units, linear units, shift */
+#define CHANNEL_HEADER 4 /* taps, units, linear units, shift */
 #define SHIFT_MOST 16
-#define OUTPUT_WEIGHTS_MOST 65535 /* of one node, so that sums of units fit 32 bits */
+#define OUTPUTS_MOST 65535 /* of one node, so that sums of units fit 32 bits */
 
 /* ------------------------------------------------------------------ the model's bytes */
 
@@ -47,35 +45,34 @@ static uint32_t nodes_of(uint32_t bits) {
     return (1u << (bits < 4 ? bits : 4)) - 1;
 }
 
+/* Symbols to the left count by as many of their upper bits. */
+static uint32_t near_of(uint32_t bits) {
+    return bits < 2 ? bits : 2;
+}
+
 /* Where the next channel begins. */
 static const uint8_t *read_channel(const uint8_t *at, uint32_t bits, spc_context_channel *channel) {
     channel->taps = at[0];
-    channel->left = at[1];
-    channel->units = at[2];
-    channel->linear = at[3];
-    channel->shift = at[4];
+    channel->units = at[1];
+    channel->linear = at[2];
+    channel->shift = at[3];
     channel->places = at + CHANNEL_HEADER;
     channel->weights = channel->places + 2 * (size_t)channel->taps;
     channel->biases = channel->weights + (size_t)channel->taps * channel->units;
-    channel->nodes = channel->biases + 2 * (size_t)channel->units;
-    return channel->nodes + (size_t)nodes_of(bits) * 2 * (1 + channel->units);
+    channel->outputs = channel->biases + 2 * (size_t)channel->units;
+    channel->lefts = channel->outputs + (size_t)nodes_of(bits) * 2 * channel->units;
+    return channel->lefts + ((size_t)nodes_of(bits) << 2 * near_of(bits));
 }
 
-static int tap_valid(const spc_context_channel *channel, uint32_t i, uint32_t number) {
-    const spc_context_tap tap = spc_context_tap_at(channel->places + 2 * (size_t)i);
-    const int own_row = tap.back == 0 && tap.row == 0;
-    if (tap.back > number || tap.row > SPC_CONTEXT_REACH) {
-        return 0;
-    }
-    if (tap.back == 0 && (tap.row > 0 || (tap.row == 0 && tap.column >= 0))) {
-        return 0; /* not coded yet */
-    }
-    return own_row == (i >= channel->taps - channel->left);
+/* Whether the tap's symbol is in a row above or in an earlier channel. */
+static int tap_valid(const uint8_t *place, uint32_t number) {
+    const spc_context_tap tap = spc_context_tap_at(place);
+    return tap.back <= number && tap.row <= SPC_CONTEXT_REACH && (tap.back > 0 || tap.row < 0);
 }
 
 /* The sums of units fit 16 bits, those of decisions 32, whatever the neighbours are. */
 static int sums_valid(const spc_context_channel *channel, uint32_t bits) {
-    const uint32_t level_most = (1u << (bits < 4 ? bits : 4)) - 1;
+    const uint32_t level_most = nodes_of(bits);
     for (uint32_t j = 0; j < channel->units; j++) {
         uint32_t sum = magnitude(load_i16(channel->biases + 2 * (size_t)j));
         for (uint32_t i = 0; i < channel->taps; i++) {
@@ -88,12 +85,11 @@ static int sums_valid(const spc_context_channel *channel, uint32_t bits) {
         }
     }
     for (uint32_t n = 0; n < nodes_of(bits); n++) {
-        const uint8_t *weights = channel->nodes + (size_t)n * 2 * (1 + channel->units) + 2;
         uint32_t sum = 0;
         for (uint32_t j = 0; j < channel->units; j++) {
-            sum += magnitude(load_i16(weights + 2 * (size_t)j));
+            sum += magnitude(load_i16(channel->outputs + 2 * ((size_t)n * channel->units + j)));
         }
-        if (sum > OUTPUT_WEIGHTS_MOST) {
+        if (sum > OUTPUTS_MOST) {
             return 0;
         }
     }
@@ -108,13 +104,12 @@ static int model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t 
             return 0;
         }
         size = (size_t)(read_channel(body, bits, &channel) - body);
-        if (size > len || channel.left > channel.taps || channel.left > SPC_CONTEXT_OWN_ROW ||
-            channel.units < 1 || channel.units > SPC_CONTEXT_UNITS ||
+        if (size > len || channel.units < 1 || channel.units > SPC_CONTEXT_UNITS ||
             channel.linear > channel.units || channel.shift < 1 || channel.shift > SHIFT_MOST) {
             return 0;
         }
         for (uint32_t i = 0; i < channel.taps; i++) {
-            if (!tap_valid(&channel, i, c)) {
+            if (!tap_valid(channel.places + 2 * (size_t)i, c)) {
                 return 0;
             }
         }
@@ -130,7 +125,7 @@ static int model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t 
 /* ------------------------------------------------------------------ the coder's state */
 
 static size_t contexts_of(uint32_t bits) {
-    return (size_t)1 << (3 * (bits < 2 ? bits : 2));
+    return (size_t)1 << 3 * near_of(bits);
 }
 
 static size_t bias_count(uint32_t bits) {
@@ -146,7 +141,7 @@ static size_t work_size(const spc_planes *planes) {
     return size;
 }
 
-/* The state at the start of `work`; `*symbols` is where neighbours will be looked for, if that is
+/* The state at the start of `work`.  `*symbols` is where neighbours will be looked for, if that is
  * not where the caller has them. */
 static spc_context_state *start(const spc_planes *planes, void *work, uint8_t **symbols) {
     const uint32_t bits = planes->bits;
@@ -155,22 +150,15 @@ static spc_context_state *start(const spc_planes *planes, void *work, uint8_t **
     spc_context_state *state = (spc_context_state *)(void *)at;
     const size_t count = bias_count(bits);
     state->planes = planes;
-    state->node_bits = bits < 4 ? bits : 4;
-    state->neighbour_at = bits < 2 ? 0 : bits - 2;
+    state->lowest = bits < 4 ? 0 : bits - 4;
     state->bias = (int16_t *)(void *)(at + sizeof *state);
     state->low_bias = state->bias + contexts_of(bits) * (nodes_of(bits) + 1);
     memset(state->bias, 0, count * sizeof(int16_t));
     for (uint32_t i = 0; i <= SPC_CONTEXT_NODES; i++) {
         state->gain[i] = 65536;
     }
-    state->job.channel = &state->net.channel;
 #if SPC_HOSTED
     state->net.behind = 0; /* nothing is known to be inside */
-#endif
-    state->job.lowest = bits < 4 ? 0 : bits - 4;
-    state->job.rows = planes->rows;
-    state->job.columns = planes->columns;
-#if SPC_HOSTED
     *symbols = (uint8_t *)(state->bias + count) + SPC_CONTEXT_SLACK;
 #else
     (void)symbols;
@@ -182,64 +170,53 @@ static spc_context_state *start(const spc_planes *planes, void *work, uint8_t **
 
 #if SPC_HOSTED
 
-/* `taps`: how many of them the kernel sums up. */
-static void lay_out(spc_context_network *net, uint32_t bits, uint32_t taps) {
+static void lay_out(spc_context_network *net, uint32_t bits) {
     const spc_context_channel *channel = &net->channel;
     const uint32_t units = channel->units;
     memset(net->floors, 0, sizeof net->floors);
     memset(net->biases, 0, sizeof net->biases);
     memset(net->outputs, 0, sizeof net->outputs);
-    memset(net->constants, 0, sizeof net->constants);
-    memset(net->own, 0, sizeof net->own);
-    memset(net->pairs, 0, (taps + 1) / 2 * sizeof net->pairs[0]);
+    memset(net->pairs, 0, (channel->taps + 1) / 2 * sizeof net->pairs[0]);
     for (uint32_t j = 0; j < units; j++) {
         net->floors[j] = j < channel->linear ? INT16_MIN : 0;
         net->biases[j] = (int16_t)load_i16(channel->biases + 2 * (size_t)j);
     }
     for (uint32_t i = 0; i < channel->taps; i++) {
-        const int8_t *weights = (const int8_t *)channel->weights + (size_t)i * units;
         for (uint32_t j = 0; j < units; j++) {
-            if (i < taps) {
-                net->pairs[i / 2][j][i % 2] = weights[j];
-            } else {
-                net->own[i - taps][j] = weights[j];
-            }
+            net->pairs[i / 2][j][i % 2] = (int8_t)channel->weights[(size_t)i * units + j];
         }
     }
     for (uint32_t n = 0; n < nodes_of(bits); n++) {
-        const uint8_t *node = channel->nodes + (size_t)n * 2 * (1 + units);
-        net->constants[n] = load_i16(node);
         for (uint32_t j = 0; j < units; j++) {
-            net->outputs[n][j] = (int16_t)load_i16(node + 2 + 2 * (size_t)j);
+            const uint8_t *output = channel->outputs + 2 * ((size_t)n * units + j);
+            net->outputs[n][j] = (int16_t)load_i16(output);
         }
     }
 }
 
-/* Where the taps are from a symbol in the job's row. */
-static void aim(spc_context_network *net, const spc_context_job *job) {
-    const size_t plane = job->rows * job->columns;
-    for (uint32_t i = 0; i < job->taps; i++) {
+/* Where the taps are from a symbol in row `from`. */
+static void aim(spc_context_network *net, const spc_planes *planes, size_t from) {
+    const int64_t rows = (int64_t)planes->rows, columns = (int64_t)planes->columns;
+    const uint32_t taps = net->channel.taps;
+    for (uint32_t i = 0; i < taps; i++) {
         const spc_context_tap tap = spc_context_tap_at(net->channel.places + 2 * (size_t)i);
-        const int64_t row = (int64_t)job->row + tap.row;
-        const int is_inside = row >= 0 && row < (int64_t)job->rows;
-        const int64_t offset =
-            (int64_t)tap.row * (int64_t)job->columns + tap.column - (int64_t)(tap.back * plane);
+        const int64_t row = (int64_t)from + tap.row;
+        const int is_inside = row >= 0 && row < rows;
+        const int64_t offset = tap.row * columns + tap.column - (int64_t)tap.back * rows * columns;
         net->offsets[i] = is_inside ? (int32_t)offset : 0;
         net->most[i] = is_inside ? (uint8_t)tap.most : 0;
         net->steps[i] = (uint8_t)(tap.column + SPC_CONTEXT_REACH);
     }
-    if (job->taps % 2) {
-        net->offsets[job->taps] = 0;
-        net->most[job->taps] = 0;
-        net->steps[job->taps] = SPC_CONTEXT_REACH;
-    }
+    /* the other one of the last pair, if the taps are odd */
+    net->offsets[taps] = 0;
+    net->most[taps] = 0;
+    net->steps[taps] = SPC_CONTEXT_REACH;
 }
 
 /* Which of a block's columns have a neighbour in the row, for each step to the side. */
-static void find_inside(spc_context_network *net, const spc_context_job *job) {
-    const size_t left = job->columns - job->column;
+static void find_inside(spc_context_network *net, size_t column, size_t left) {
     /* only so near to an end of the row does it matter where the block is */
-    const int32_t before = job->column < SPC_CONTEXT_REACH ? (int32_t)job->column : SPC_CONTEXT_REACH;
+    const int32_t before = column < SPC_CONTEXT_REACH ? (int32_t)column : SPC_CONTEXT_REACH;
     const int32_t behind = left < 2 * SPC_CONTEXT_BLOCK ? (int32_t)left : 2 * SPC_CONTEXT_BLOCK;
     if (net->before == before && net->behind == behind) {
         return;
@@ -256,62 +233,99 @@ static void find_inside(spc_context_network *net, const spc_context_job *job) {
 
 #endif
 
-const uint8_t *spc_context_start_channel(spc_context_state *state, const uint8_t *model,
-                                         int own_row_is_known) {
-    const uint32_t bits = state->planes->bits;
-    spc_context_network *net = &state->net;
-    const uint8_t *next = read_channel(model, bits, &net->channel);
-    state->own_taps = own_row_is_known ? 0 : net->channel.left;
-    for (uint32_t i = 0; i < state->own_taps; i++) {
-        const uint32_t last = net->channel.taps - state->own_taps + i;
-        state->own[i] = spc_context_tap_at(net->channel.places + 2 * (size_t)last);
-    }
-    state->job.taps = net->channel.taps - state->own_taps;
+const uint8_t *spc_context_start_channel(spc_context_state *state, const uint8_t *model) {
+    const uint8_t *next = read_channel(model, state->planes->bits, &state->net.channel);
     memset(state->channel_bias, 0, sizeof state->channel_bias);
 #if SPC_HOSTED
-    lay_out(net, bits, state->job.taps);
+    lay_out(&state->net, state->planes->bits);
 #endif
     return next;
 }
 
 void spc_context_start_row(spc_context_state *state, size_t row) {
-    state->job.row = row;
+    state->block.row = row;
 #if SPC_HOSTED
     /* the rows in between see the same */
-    if (row <= SPC_CONTEXT_REACH || row + SPC_CONTEXT_REACH >= state->job.rows) {
-        aim(&state->net, &state->job);
+    if (row <= SPC_CONTEXT_REACH || row + SPC_CONTEXT_REACH >= state->planes->rows) {
+        aim(&state->net, state->planes, row);
     }
 #endif
 }
 
 /* The columns from here on, as many as there are in a block. */
 void spc_context_start_block(spc_context_state *state, const uint8_t *at, size_t column) {
-    spc_context_job *job = &state->job;
-    const size_t left = job->columns - column;
-    job->at = at;
-    job->column = column;
-    job->count = left < SPC_CONTEXT_BLOCK ? left : SPC_CONTEXT_BLOCK;
+    const size_t left = state->planes->columns - column;
+    state->block.at = at;
+    state->block.column = column;
+    state->block.count = left < SPC_CONTEXT_BLOCK ? left : SPC_CONTEXT_BLOCK;
 #if SPC_HOSTED
-    find_inside(&state->net, job);
+    find_inside(&state->net, column, left);
 #endif
 }
 
-/* Rectifies the sums of one symbol, and makes them into the logits of all nodes. */
-static inline void context_logits(const spc_context_network *net, uint32_t bits, int16_t *sums,
-                                  int32_t *logits) {
-    const uint32_t units = net->channel.units, shift = net->channel.shift;
-    const uint8_t *at = net->channel.nodes;
-    for (uint32_t j = net->channel.linear; j < units; j++) {
-        sums[j] = sums[j] > 0 ? sums[j] : 0;
+/* ------------------------------------------------------------------ the definition of a logit */
+
+static void add_tap(const spc_context_state *state, const spc_context_tap *tap,
+                    const uint8_t *weights, int16_t *sums) {
+    const spc_planes *planes = state->planes;
+    const spc_context_block *block = &state->block;
+    const uint32_t units = state->net.channel.units;
+    const size_t behind = planes->columns - block->column;
+    const uint8_t *at = block->at - tap->back * planes->rows * planes->columns +
+                        tap->row * (ptrdiff_t)planes->columns + tap->column;
+    size_t first = 0, end = block->count;
+    if (tap->column < 0 && block->column < (size_t)-tap->column) {
+        first = (size_t)-tap->column - block->column;
     }
-    for (uint32_t n = 0; n < nodes_of(bits); n++) {
-        const int32_t constant = load_i16(at);
-        int32_t total = 1 << (shift - 1);
-        at += 2;
-        for (uint32_t j = 0; j < units; j++, at += 2) {
-            total += sums[j] * load_i16(at);
+    if (tap->column > 0 && end + (size_t)tap->column > behind) {
+        end = behind > (size_t)tap->column ? behind - (size_t)tap->column : 0;
+    }
+    for (size_t i = first; i < end; i++) {
+        uint32_t level = (uint32_t)at[i] >> state->lowest;
+        level = level < tap->most ? level : tap->most;
+        for (uint32_t j = 0; j < units; j++) {
+            int16_t *sum = &sums[i * SPC_CONTEXT_UNITS + j];
+            *sum = (int16_t)(*sum + (int8_t)weights[j] * (int)level);
         }
-        logits[n] = clamp((total >> shift) + constant, -LOGIT_MOST, LOGIT_MOST);
+    }
+}
+
+static void sum_taps(spc_context_state *state) {
+    const spc_context_channel *channel = &state->net.channel;
+    const size_t row = state->block.row;
+    for (size_t i = 0; i < state->block.count; i++) {
+        for (uint32_t j = 0; j < channel->units; j++) {
+            state->sums[i * SPC_CONTEXT_UNITS + j] =
+                (int16_t)load_i16(channel->biases + 2 * (size_t)j);
+        }
+    }
+    for (uint32_t i = 0; i < channel->taps; i++) {
+        const spc_context_tap tap = spc_context_tap_at(channel->places + 2 * (size_t)i);
+        if (tap.row < 0 ? row >= (size_t)-tap.row : row + (size_t)tap.row < state->planes->rows) {
+            add_tap(state, &tap, channel->weights + (size_t)i * channel->units, state->sums);
+        }
+    }
+}
+
+static void context_logits(spc_context_state *state, uint32_t bits) {
+    const spc_context_channel *channel = &state->net.channel;
+    const uint32_t shift = channel->shift;
+    const size_t stride = bits == 1 ? 1 : (size_t)nodes_of(bits) + 1;
+    sum_taps(state);
+    for (size_t i = 0; i < state->block.count; i++) {
+        int16_t *sums = state->sums + i * SPC_CONTEXT_UNITS;
+        for (uint32_t j = channel->linear; j < channel->units; j++) {
+            sums[j] = sums[j] > 0 ? sums[j] : 0;
+        }
+        for (uint32_t n = 0; n < nodes_of(bits); n++) {
+            const uint8_t *output = channel->outputs + (size_t)n * 2 * channel->units;
+            int32_t total = 1 << (shift - 1);
+            for (uint32_t j = 0; j < channel->units; j++) {
+                total += sums[j] * load_i16(output + 2 * (size_t)j);
+            }
+            state->logits[i * stride + n] =
+                clamp(total >> shift, -SPC_CONTEXT_LOGIT, SPC_CONTEXT_LOGIT);
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 /*
  * The predictions of coder 4: what it takes from a model, and the kernel that sums up neighbours.
  *
- * A channel's model is a small network.  Its inputs are taps: coded neighbours of a symbol, in the
- * same channel or an earlier one, each a level of 0 to 15 or whether there is one at all.  Units
- * are weighted sums of the taps, and decisions weighted sums of units.  docs/format.md has the
- * arithmetic, which is exact in 16 and 32 bits and leaves nothing to a kernel's choice.
+ * A channel's model is a small network.  Its inputs are taps: coded neighbours of a symbol, in rows
+ * above and in earlier channels, each a level of 0 to 15 or whether there is one at all.  Units are
+ * weighted sums of the taps, and logits of decisions weighted sums of units.  All of that is known
+ * for a whole row at once, in a decoder as well; what the two symbols to the left say is added to
+ * a logit from a table.  docs/format.md has the arithmetic, which is exact in 16 and 32 bits and
+ * leaves nothing to a kernel's choice.
  */
 #ifndef SPC_CONTEXT_H
 #define SPC_CONTEXT_H
@@ -12,11 +14,13 @@
 #include "coder.h"
 #include "cpu.h"
 
-#define SPC_CONTEXT_UNITS 16  /* of a channel, at most */
-#define SPC_CONTEXT_NODES 15  /* decisions on the upper four bits of an index */
-#define SPC_CONTEXT_REACH 2   /* rows and columns that a tap is away, at most */
-#define SPC_CONTEXT_TAPS 255  /* of a channel, at most */
-#define SPC_CONTEXT_OWN_ROW 4 /* of them in the symbol's own row */
+#define SPC_CONTEXT_UNITS 16 /* of a channel, at most */
+#define SPC_CONTEXT_NODES 15 /* decisions on the upper four bits of an index */
+#define SPC_CONTEXT_REACH 2  /* rows and columns that a tap is away, at most */
+#define SPC_CONTEXT_TAPS 255 /* of a channel, at most */
+
+/* Logits are in 1/256, and within this. */
+#define SPC_CONTEXT_LOGIT 2047
 
 /* Columns whose sums are computed at once. */
 #if SPC_HOSTED
@@ -25,21 +29,14 @@
 #define SPC_CONTEXT_BLOCK 8
 #endif
 
-/* From one column's sums to the next's.  Kernels like it constant, small RAM small. */
-#if SPC_HOSTED
-#define SPC_CONTEXT_STRIDE(units) SPC_CONTEXT_UNITS
-#else
-#define SPC_CONTEXT_STRIDE(units) (units)
-#endif
-
 /* One channel's part of the model: pointers into its bytes. */
 typedef struct spc_context_channel {
-    uint32_t taps, left; /* `left`: how many, the last, are in the symbol's own row */
-    uint32_t units, linear, shift;
+    uint32_t taps, units, linear, shift;
     const uint8_t *places;  /* 2 bytes for each tap */
     const uint8_t *weights; /* int8_t [taps][units] */
     const uint8_t *biases;  /* int16_t [units] */
-    const uint8_t *nodes;   /* for each: int16_t constant, int16_t [units] */
+    const uint8_t *outputs; /* int16_t [nodes][units] */
+    const uint8_t *lefts;   /* int8_t [nodes][left][left of that], by the top bits of both */
 } spc_context_channel;
 
 /* A tap: the channels that it is back, its row and column from the symbol, and what it asks. */
@@ -55,15 +52,6 @@ static inline spc_context_tap spc_context_tap_at(const uint8_t *place) {
                              (int32_t)(at % side) - SPC_CONTEXT_REACH, place[1] & 0x80 ? 1 : 15};
 }
 
-/* The sums of `count` columns of one row.  Symbols that lie outside of their plane count as 0. */
-typedef struct spc_context_job {
-    const spc_context_channel *channel;
-    uint32_t taps;     /* the first ones: all, or all but those in the symbol's own row */
-    uint32_t lowest;   /* bits of an index below its level */
-    const uint8_t *at; /* the first symbol */
-    size_t rows, columns, row, column, count;
-} spc_context_job;
-
 /* One channel's part of the model, and the same laid out for vectors where there is room. */
 typedef struct spc_context_network {
     spc_context_channel channel;
@@ -71,8 +59,6 @@ typedef struct spc_context_network {
     int16_t floors[SPC_CONTEXT_UNITS]; /* 0 where a unit is rectified */
     int16_t biases[SPC_CONTEXT_UNITS];
     int16_t outputs[SPC_CONTEXT_NODES + 1][SPC_CONTEXT_UNITS];
-    int32_t constants[SPC_CONTEXT_NODES + 1];
-    int16_t own[SPC_CONTEXT_OWN_ROW][SPC_CONTEXT_UNITS];
     int8_t pairs[(SPC_CONTEXT_TAPS + 1) / 2][SPC_CONTEXT_UNITS][2]; /* of taps */
     int32_t offsets[SPC_CONTEXT_TAPS + 1]; /* of a tap's symbol; 0 where its row is outside */
     uint8_t most[SPC_CONTEXT_TAPS + 1];    /* of a tap's level; 0 where its row is outside */
@@ -82,31 +68,31 @@ typedef struct spc_context_network {
 #endif
 } spc_context_network;
 
+/* Columns of a row that are next. */
+typedef struct spc_context_block {
+    const uint8_t *at; /* the first symbol */
+    size_t row, column, count;
+} spc_context_block;
+
 /* Of a coder while it goes through a feature.  What it learns has an entry for each node, of which
  * the first is not used. */
 typedef struct spc_context_state {
     const spc_planes *planes;
-    uint32_t node_bits;    /* of an index that the model predicts, from the top */
-    uint32_t neighbour_at; /* of an index, the bits above this choose the biases */
-    spc_context_job job;
+    uint32_t lowest; /* bits of an index below its level */
+    spc_context_block block;
     spc_context_network net;
-    spc_context_tap own[SPC_CONTEXT_OWN_ROW]; /* a decoder's, in the symbol's own row */
-    uint32_t own_taps;
     int16_t sums[SPC_CONTEXT_BLOCK * SPC_CONTEXT_UNITS];
+    int32_t logits[SPC_CONTEXT_BLOCK * (SPC_CONTEXT_NODES + 1)];
     uint32_t gain[SPC_CONTEXT_NODES + 1];
     int16_t channel_bias[SPC_CONTEXT_NODES + 1];
     int16_t *bias;     /* [contexts][nodes], for the whole feature */
     int16_t *low_bias; /* [2^bits], of the nodes that the model does not predict */
 } spc_context_state;
 
-/* Steps of the template below that do not depend on the instruction set. */
-const uint8_t *spc_context_start_channel(spc_context_state *state, const uint8_t *model,
-                                         int own_row_is_known);
+/* Steps of the template that do not depend on the instruction set. */
+const uint8_t *spc_context_start_channel(spc_context_state *state, const uint8_t *model);
 void spc_context_start_row(spc_context_state *state, size_t row);
 void spc_context_start_block(spc_context_state *state, const uint8_t *at, size_t column);
-
-/* sums: [count][SPC_CONTEXT_STRIDE], 0 beyond `units`. */
-void spc_context_sums_reference(const spc_context_job *job, int16_t *sums);
 
 /* Payload of `symbols`, or 0 if it does not fit; and the reverse.  Where there is room, the
  * symbols have SPC_CONTEXT_SLACK bytes before and behind them that may be read. */

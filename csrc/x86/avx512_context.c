@@ -9,14 +9,14 @@
 _Static_assert(COLUMNS == SPC_CONTEXT_BLOCK, "one pass for a block");
 
 /* The levels of a tap, 0 where its symbol is outside. */
-AVX512_INLINE __m256i levels(const spc_context_job *job, const spc_context_network *net,
-                             uint32_t tap) {
+AVX512_INLINE __m256i levels(const spc_context_state *state, uint32_t tap) {
+    const spc_context_network *net = &state->net;
     const uint8_t *inside = net->inside[net->steps[tap]];
-    const __m128i shift = _mm_cvtsi32_si128((int)job->lowest);
-    __m256i x = _mm256_loadu_si256((const __m256i *)(job->at + net->offsets[tap]));
-    if (job->lowest) {
+    const __m128i shift = _mm_cvtsi32_si128((int)state->lowest);
+    __m256i x = _mm256_loadu_si256((const __m256i *)(state->block.at + net->offsets[tap]));
+    if (state->lowest) {
         x = _mm256_and_si256(_mm256_srl_epi16(x, shift),
-                             _mm256_set1_epi8((char)(0xff >> job->lowest)));
+                             _mm256_set1_epi8((char)(0xff >> state->lowest)));
     }
     x = _mm256_min_epu8(x, _mm256_set1_epi8((char)net->most[tap]));
     return _mm256_and_si256(x, _mm256_loadu_si256((const __m256i *)inside));
@@ -43,9 +43,9 @@ AVX512_INLINE void turn(__m512i a[UNITS]) {
 }
 
 /* x: pairs of taps, side by side; columns 0-7, 16-23, 8-15, 24-31 in the quarters */
-AVX512_INLINE void sum_units(const spc_context_job *job, const spc_context_network *net,
-                             const __m512i *x, uint32_t unit, int16_t *sums) {
-    const uint32_t pairs = (job->taps + 1) / 2;
+AVX512_INLINE void sum_units(const spc_context_network *net, const __m512i *x, uint32_t unit,
+                             int16_t *sums) {
+    const uint32_t pairs = (net->channel.taps + 1) / 2;
     const int8_t *weights = net->pairs[0][unit];
     __m512i total[UNITS];
     for (int j = 0; j < UNITS; j++) {
@@ -72,17 +72,18 @@ AVX512_INLINE void sum_units(const spc_context_job *job, const spc_context_netwo
     }
 }
 
-AVX512_INLINE void context_sums(const spc_context_job *job, const spc_context_network *net,
-                                int16_t *sums) {
+AVX512_INLINE void context_sums(spc_context_state *state) {
+    const spc_context_network *net = &state->net;
+    int16_t *sums = state->sums;
     __m512i x[128];
-    for (uint32_t i = 0; i < job->taps; i += 2) {
-        const __m256i even = levels(job, net, i), odd = levels(job, net, i + 1);
+    for (uint32_t i = 0; i < net->channel.taps; i += 2) {
+        const __m256i even = levels(state, i), odd = levels(state, i + 1);
         x[i / 2] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_unpacklo_epi8(even, odd)),
                                       _mm256_unpackhi_epi8(even, odd), 1);
     }
-    sum_units(job, net, x, 0, sums);
+    sum_units(net, x, 0, sums);
     if (net->channel.units > UNITS) {
-        sum_units(job, net, x, UNITS, sums);
+        sum_units(net, x, UNITS, sums);
     } else {
         for (int i = 0; i < COLUMNS; i++) {
             memset(sums + i * SPC_CONTEXT_UNITS + UNITS, 0, UNITS * sizeof *sums);
@@ -90,35 +91,42 @@ AVX512_INLINE void context_sums(const spc_context_job *job, const spc_context_ne
     }
 }
 
-/* Four nodes at once: pairwise sums of products, then of neighbours. */
-AVX512_INLINE void context_logits(const spc_context_network *net, uint32_t bits,
-                                  const int16_t *sums, int32_t *logits) {
+/* Rectified sums of a symbol, times what they weigh for a node. */
+AVX512_INLINE __m256i weighed(const spc_context_network *net, const int16_t *sums, uint32_t node) {
     const __m256i raw = _mm256_loadu_si256((const __m256i *)(const void *)sums);
     const __m256i floors = _mm256_loadu_si256((const __m256i *)(const void *)net->floors);
-    const __m256i x = _mm256_max_epi16(raw, floors);
+    const __m256i outputs = _mm256_loadu_si256((const __m256i *)(const void *)net->outputs[node]);
+    return _mm256_madd_epi16(_mm256_max_epi16(raw, floors), outputs);
+}
+
+/* Four logits at once: those of a symbol's nodes, or of the one node of four symbols. */
+AVX512_INLINE void context_logits(spc_context_state *state, uint32_t bits) {
+    const spc_context_network *net = &state->net;
     const __m128i shift = _mm_cvtsi32_si128((int)net->channel.shift);
     const __m128i half = _mm_set1_epi32(1 << (net->channel.shift - 1));
-    for (uint32_t n = 0; n < (bits < 3 ? 4 : bits < 4 ? 8 : 16); n += 4) {
-        __m256i products[4];
-        __m128i total;
-        for (uint32_t i = 0; i < 4; i++) {
-            const void *outputs = net->outputs[n + i];
-            products[i] = _mm256_madd_epi16(x, _mm256_loadu_si256((const __m256i *)outputs));
+    const uint32_t nodes = bits == 1 ? 1 : bits == 2 ? 4 : bits == 3 ? 8 : 16;
+    int32_t *logits = state->logits;
+    context_sums(state);
+    for (size_t i = 0; i < state->block.count; i += bits == 1 ? 4 : 1) {
+        const int16_t *sums = state->sums + i * SPC_CONTEXT_UNITS;
+        for (uint32_t n = 0; n < nodes; n += 4, logits += 4) {
+            __m256i x[4];
+            __m128i total;
+            for (uint32_t k = 0; k < 4; k++) {
+                x[k] = bits == 1 ? weighed(net, sums + k * SPC_CONTEXT_UNITS, 0)
+                                 : weighed(net, sums, n + k);
+            }
+            x[0] = _mm256_hadd_epi32(_mm256_hadd_epi32(x[0], x[1]), _mm256_hadd_epi32(x[2], x[3]));
+            total = _mm_add_epi32(_mm256_castsi256_si128(x[0]), _mm256_extracti128_si256(x[0], 1));
+            total = _mm_sra_epi32(_mm_add_epi32(total, half), shift);
+            total = _mm_max_epi32(_mm_min_epi32(total, _mm_set1_epi32(SPC_CONTEXT_LOGIT)),
+                                  _mm_set1_epi32(-SPC_CONTEXT_LOGIT));
+            _mm_storeu_si128((__m128i *)(void *)logits, total);
         }
-        products[0] = _mm256_hadd_epi32(_mm256_hadd_epi32(products[0], products[1]),
-                                        _mm256_hadd_epi32(products[2], products[3]));
-        total = _mm_add_epi32(_mm256_castsi256_si128(products[0]),
-                              _mm256_extracti128_si256(products[0], 1));
-        total = _mm_sra_epi32(_mm_add_epi32(total, half), shift);
-        total = _mm_add_epi32(total,
-                              _mm_loadu_si128((const __m128i *)(const void *)(net->constants + n)));
-        total = _mm_max_epi32(_mm_min_epi32(total, _mm_set1_epi32(2047)), _mm_set1_epi32(-2047));
-        _mm_storeu_si128((__m128i *)(void *)(logits + n), total);
     }
 }
 
 #define CONTEXT_TARGET __attribute__((target(AVX512_TARGET)))
-#define CONTEXT_SUMS context_sums
 #define CONTEXT_WITH_BITS SPC_WITH_CONSTANT_BITS
 #include "../context_template.h"
 
