@@ -43,7 +43,7 @@ const char *spc_status_text(spc_status status) {
     case SPC_ERROR_CHECKSUM:
         return "the checksum differs: the frame was damaged";
     case SPC_ERROR_MISMATCH:
-        return "the frame was made by a codec with another codebook, shape or dtype";
+        return "the frame was made by a codec with another codebook, shape, dtype, axis or model";
     case SPC_ERROR_CORRUPT:
         return "the frame's content is impossible although its checksum is right";
     case SPC_ERROR_MODEL:

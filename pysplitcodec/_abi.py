@@ -190,11 +190,12 @@ class Codebook:
 
 class Model:
     def __init__(self, bytes: Any) -> None:
-        self._bytes = _ffi.new(
-            "uint8_t[]", memoryview(bytes).tobytes()
-        )  # owns what the struct points to
+        # a copy, which the struct points to; initialised by bytes it would have a 0 more
+        given = _ffi.from_buffer(bytes)
+        self._bytes = _ffi.new("uint8_t[]", len(given))
+        _ffi.memmove(self._bytes, given, len(given))
         self.struct = _ffi.new("spc_model *")
-        _check(_lib.spc_model_init(self.struct, self._bytes, len(self._bytes)))
+        _check(_lib.spc_model_init(self.struct, self._bytes, len(given)))
 
     def coder(self) -> int:
         return int(self.struct.coder)

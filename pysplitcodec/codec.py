@@ -65,8 +65,8 @@ class Codec:
     model: what the coder learned, such as a `ContextModel`; "rans" and "context" need theirs.
 
     Two codecs with equal codebooks, shape, dtype, channel_axis and model have the same `id` and
-    read each other's frames, whatever their coder.  Raises ArgumentError on a wrong argument, CoderUnavailableError
-    if this build lacks the coder.
+    read each other's frames, whatever their coder.  Raises ArgumentError on a wrong argument,
+    CoderUnavailableError if this build lacks the coder.
 
     >>> codec = Codec(Codebook([-1, 0, 1, 2]), coder="pack", shape=(2, 3))
     >>> frame = codec.encode(np.float32([[-2, 0.1, 3], [0.6, 1.4, -0.7]]))
@@ -180,7 +180,7 @@ class Codec:
             theirs = _frame.inspect(frame).codec_id
             raise CodecMismatchError(
                 f"frame was made by codec {theirs:08x}, this codec is {self.id:08x}: "
-                "codebook, shape or dtype differ"
+                "codebook, shape, dtype, channel axis or model differ"
             ) from None
         return out
 
@@ -254,8 +254,10 @@ class Codec:
             "dtype": self.dtype,
         }
         book = self.codebook
-        several = not isinstance(book, Codebook)
-        description["codebook"] = [one.to_dict() for one in book] if several else book.to_dict()
+        if isinstance(book, Codebook):
+            description["codebook"] = book.to_dict()
+        else:
+            description["codebook"] = [one.to_dict() for one in book]
         if self.channel_axis is not None:
             description["channel_axis"] = self.channel_axis
         if self.model is not None:
@@ -300,10 +302,9 @@ class Codec:
         return Codec.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
-        one = isinstance(self.codebook, Codebook)
-        book = (
-            repr(self.codebook) if one else f"<{len(self.codebook)} codebooks of {self.bits} bits>"
-        )
+        book = repr(self.codebook)
+        if not isinstance(self.codebook, Codebook):
+            book = f"<{len(self.codebook)} codebooks of {self.bits} bits>"
         axis = "" if self.channel_axis is None else f", channel_axis={self.channel_axis}"
         model = "" if self.model is None else f", model={self.model!r}"
         return (

@@ -10,7 +10,7 @@ SplitCodecError
 |  |- FrameVersionError            a version this library does not read
 |  |- TruncatedFrameError          shorter or longer than they say
 |  |- ChecksumError                damaged on the way
-|  |- CodecMismatchError           made with another codebook, shape or dtype
+|  |- CodecMismatchError           made with another codebook, shape, dtype ...
 |  |- CorruptFrameError            checksum right, content impossible
 |  `- FrameLimitError              more elements than the caller allows
 |- CoderUnavailableError           this build lacks the coder
@@ -65,7 +65,7 @@ class ChecksumError(FrameError):
 
 
 class CodecMismatchError(FrameError):
-    """The frame was made by a codec with another codebook, shape or dtype."""
+    """The frame was made with another codebook, shape, dtype, channel axis or model."""
 
 
 class CorruptFrameError(FrameError):

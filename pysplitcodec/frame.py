@@ -21,8 +21,8 @@ class FrameInfo:
     """What a frame says of itself.
 
     A compact frame names its codec by `codec_id` alone: `bits` and what follows are None.
-    `codebooks` is how many there are, and `channel_axis` the dimension that they belong to: None
-    where there is one.  Lengths are in bytes.
+    `codebooks` is how many there are, and `channel_axis` the dimension that counts the channels,
+    None if the frame names none.  Lengths are in bytes.
     """
 
     self_describing: bool

@@ -1,4 +1,4 @@
-"""What coders learn from calibration indices: the base of `RangeModel`, `RansModel`, `ContextModel`."""
+"""What coders learn from calibration indices: the base of every coder's model."""
 
 from __future__ import annotations
 

@@ -82,9 +82,87 @@ def test_each_channel_has_its_codebook(
 
 def test_one_codebook_of_its_own_is_just_a_codebook() -> None:
     (book,) = books_for(1)
-    codec = Codec([book], shape=(4, 5), channel_axis=1)
+    codec = Codec([book], shape=(4, 5))
     assert codec.codebook == book and codec.channel_axis is None
     assert codec.id == Codec(book, shape=(4, 5)).id
+
+
+@pytest.mark.parametrize("coder", ["pack", "lzma"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
+def test_one_codebook_with_an_axis(axis: int, dtype: Any, coder: str) -> None:
+    (book,) = books_for(1)
+    shape = (4, 6, 5)
+    codec = Codec(book, coder, shape=shape, dtype=dtype, channel_axis=axis)
+    assert codec.codebook == book and codec.channel_axis == axis % 3
+    assert codec.id == Codec([book], shape=shape, dtype=dtype, channel_axis=axis).id
+    without = Codec(book, coder, shape=shape, dtype=dtype)
+    feature = feature_for(shape, dtype)
+    frame = codec.encode(feature)
+    assert codec.decode(frame).tobytes() == without.decode(without.encode(feature)).tobytes()
+    assert frame[6:-4] == without.encode(feature)[6:-4]
+    full = codec.encode(feature, self_describing=True)
+    assert len(full) == len(without.encode(feature, self_describing=True)) + 4
+    assert full == sc.encode(feature, book, coder, channel_axis=axis)
+    assert (
+        sc.decode(full).tobytes() == codec.decode(full).tobytes() == codec.decode(frame).tobytes()
+    )
+    info = sc.inspect(full)
+    assert (info.codebooks, info.channel_axis, info.codec_id) == (1, axis % 3, codec.id)
+    for ours, theirs in ((codec, without), (without, codec)):
+        for self_describing in (False, True):
+            with pytest.raises(errors.CodecMismatchError, match="channel axis"):
+                ours.decode(theirs.encode(feature, self_describing=self_describing))
+
+
+def test_one_codebook_of_an_axis_by_id() -> None:
+    (book,) = books_for(1)
+    axes = (None, 0, 1, 2)
+    assert len({Codec(book, shape=(4, 4, 4), channel_axis=axis).id for axis in axes}) == 4
+
+
+def test_copies_and_files_of_one_codebook_with_an_axis(tmp_path: Path) -> None:
+    (book,) = books_for(1)
+    codec = Codec(book, shape=(3, 4), dtype="int8", channel_axis=-1)
+    assert codec.to_dict()["channel_axis"] == 1
+    assert codec.to_dict()["codebook"] == book.to_dict()
+    codec.save(tmp_path / "codec.json")
+    for other in (
+        pickle.loads(pickle.dumps(codec)),
+        Codec.from_dict(json.loads(json.dumps(codec.to_dict()))),
+        Codec.load(tmp_path / "codec.json"),
+    ):
+        assert (other.id, other.codebook, other.channel_axis) == (codec.id, book, 1)
+    assert repr(codec) == (
+        f"Codec({book!r}, coder='lzma', shape=(3, 4), dtype='int8', channel_axis=1)"
+    )
+    assert "channel_axis" not in Codec(book, shape=(3, 4)).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "message"),
+    [
+        ((4, 5), 2, "channel_axis is 2: .*counts the channels"),
+        ((4, 5), -3, "channel_axis is -3"),
+        ((4, 5), "0", "channel_axis is '0'"),
+        ((4, 5), 1.0, r"channel_axis is 1\.0"),
+        ((), 0, "channel_axis is 0"),
+        ((0, 5), 0, "0 channels"),
+    ],
+)
+def test_wrong_axis_of_one_codebook(shape: Any, axis: Any, message: str) -> None:
+    (book,) = books_for(1)
+    with pytest.raises(errors.ArgumentError, match=message):
+        Codec(book, shape=shape, channel_axis=axis)
+    with pytest.raises(errors.ArgumentError, match=message):
+        sc.encode(np.zeros(shape, np.float32), book, channel_axis=axis)
+
+
+def test_nothing_in_channels_of_one_codebook() -> None:
+    codec = Codec(books_for(1)[0], shape=(3, 0), channel_axis=0)
+    frame = codec.encode(np.empty((3, 0), np.float32), self_describing=True)
+    assert sc.decode(frame).shape == codec.decode(frame).shape == (3, 0)
+    assert sc.inspect(frame).channel_axis == 0
 
 
 def test_equal_codebooks_give_the_payload_of_one() -> None:
@@ -122,7 +200,6 @@ def test_id_depends_on_axis_and_order() -> None:
         ([], 0, "0 codebooks"),
         ([*books_for(3), Codebook([0, 1])], 0, r"codebooks of \[1, 2\] bits"),
         ([*books_for(3), [0, 1, 2, 3]], 0, "expected a Codebook"),
-        (books_for(1)[0], 0, "there is one codebook"),
         ("abcd", 0, "expected a Codebook"),
     ],
 )

@@ -62,7 +62,7 @@ typedef enum spc_status {
     SPC_ERROR_VERSION = 8,   /* a frame of a version this library does not read */
     SPC_ERROR_TRUNCATED = 9, /* shorter, or longer, than its header says */
     SPC_ERROR_CHECKSUM = 10, /* CRC-32C differs: damaged on the way */
-    SPC_ERROR_MISMATCH = 11, /* made by a codec with another codebook, shape or dtype */
+    SPC_ERROR_MISMATCH = 11, /* made by a codec with another codebook, shape, dtype ... */
     SPC_ERROR_CORRUPT = 12,  /* checksum right, content impossible */
     SPC_ERROR_MODEL = 13     /* a coder's model is missing, damaged, or of other symbols */
 } spc_status;

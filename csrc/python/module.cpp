@@ -162,6 +162,7 @@ class Model {
   public:
     explicit Model(const py::object &bytes) {
         const Bytes given(bytes);
+        bytes_.reserve(given.size() + 1); // no bytes have an address too
         bytes_.assign(given.data(), given.data() + given.size());
         check(spc_model_init(&model, bytes_.data(), bytes_.size()));
     }

@@ -106,7 +106,7 @@ def ours(job: Job) -> dict[str, Operation]:
     """The core's operations, straight to the binding and into buffers that are there already."""
     values, bits, number = job.values, job.codebook.bits, DTYPES[job.dtype]
     book = job.codebook._native
-    codec = core.Codec(book, 0, number, values.shape)
+    codec = core.Codec(book, -1, number, values.shape)
     indices, packed = job.indices(), job.packed()
     frame = codec.encode(CODERS["pack"], _COMPACT, values)
     assert frame is not None

@@ -1,4 +1,5 @@
-/* Codecs with one codebook per group of channels: every layout, dtype and coder, by definition. */
+/* Codecs whose shape has channels, with one codebook for all or for each group of them: every
+ * layout, dtype and coder, by definition. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static const struct {
     {{3, {5, 6, 5}}, 1, 6}, {{4, {1, 2, 50, 51}}, 1, 2}, {{2, {60, 64}}, 1, 64},
     {{2, {60, 70}}, 1, 70}, {{1, {300}}, 0, 300},        {{1, {300}}, 0, 3},
     {{3, {0, 5, 5}}, 1, 5}, {{2, {3, 4100}}, 0, 3},      {{3, {2, 3, 17}}, 1, 3},
+    {{3, {4, 8, 8}}, 0, 1}, {{3, {7, 7, 3}}, 2, 1},      {{1, {300}}, 0, 1},
 };
 
 typedef struct setup {
@@ -265,12 +267,51 @@ static void bad_descriptions(void) {
     }
 }
 
+/* The axis of one codebook changes what the codec is, not what it gives. */
+static void one_codebook(void) {
+    static const uint32_t axes[] = {SPC_NO_AXIS, 0, 1, 2};
+    const spc_shape shape = {3, {4, 8, 8}};
+    float centroids[4] = {-1, 0, 1, 2}, feature[256];
+    int32_t thresholds[3];
+    uint8_t frames[COUNT(axes)][200], indices[2][256];
+    size_t len[COUNT(axes)];
+    spc_codebook codebook;
+    spc_codec codec[COUNT(axes)];
+    CHECK_STATUS(spc_codebook_init(&codebook, centroids, 2, thresholds), SPC_OK);
+    for (size_t i = 0; i < 256; i++) {
+        feature[i] = (float)check_below(40) / 10 - 1;
+    }
+    for (size_t k = 0; k < COUNT(axes); k++) {
+        check_at.shift = k;
+        CHECK_STATUS(spc_codec_init_channels(&codec[k], &codebook, axes[k], SPC_FLOAT32, &shape),
+                     SPC_OK);
+        CHECK(codec[k].axis == axes[k]);
+        CHECK(spc_frame_bound(&codec[k], SPC_FRAME_SELF_DESCRIBING) ==
+              17 + 4 * 3 + 4 * 4 + 64 + (k > 0 ? 4 : 0));
+        CHECK_STATUS(spc_codec_quantize(&codec[k], feature, indices[k > 0]), SPC_OK);
+        CHECK_BYTES(indices[k > 0], indices[0], 256);
+        CHECK_STATUS(spc_encode(&codec[k], SPC_CODER_PACK, SPC_FRAME_COMPACT, feature, frames[k],
+                                sizeof frames[k], &len[k], NULL, 0),
+                     SPC_OK);
+        CHECK(len[k] == len[0]);
+        CHECK_BYTES(frames[k] + 6, frames[0] + 6, len[0] - 10);
+        for (size_t other = 0; other < k; other++) {
+            CHECK(codec[k].id != codec[other].id);
+            CHECK_STATUS(
+                spc_decode(&codec[k], frames[other], len[other], feature, sizeof feature, NULL, 0),
+                SPC_ERROR_MISMATCH);
+        }
+    }
+    CHECK_STATUS(spc_codec_init(&codec[1], &codebook, SPC_FLOAT32, &shape), SPC_OK);
+    CHECK(codec[1].id == codec[0].id && codec[1].axis == SPC_NO_AXIS);
+}
+
 static void arguments(void) {
     spc_shape shape = {3, {4, 8, 8}}, empty = {2, {0, 4}};
     float centroids[8] = {0, 1, 2, 3, 0, 2, 4, 8};
-    int32_t thresholds[8];
+    int32_t thresholds[8], other_thresholds[3];
     uint8_t indices[256], feature[1024];
-    spc_codebook two;
+    spc_codebook one, two;
     spc_codec codec;
     CHECK_STATUS(spc_codebook_init_groups(&two, centroids, 2, 2, thresholds), SPC_OK);
     CHECK_STATUS(spc_codebook_init_groups(&two, centroids, 2, 0, thresholds), SPC_ERROR_ARGUMENT);
@@ -283,6 +324,12 @@ static void arguments(void) {
     CHECK_STATUS(spc_codec_init(&codec, &two, SPC_FLOAT32, &shape), SPC_ERROR_ARGUMENT);
     CHECK_STATUS(spc_codec_init_channels(&codec, &two, 3, SPC_FLOAT32, &shape), SPC_ERROR_ARGUMENT);
     CHECK_STATUS(spc_codec_init_channels(&codec, &two, 0, SPC_FLOAT32, &empty), SPC_ERROR_ARGUMENT);
+    CHECK_STATUS(spc_codec_init_channels(&codec, &two, SPC_NO_AXIS, SPC_FLOAT32, &shape),
+                 SPC_ERROR_ARGUMENT);
+    CHECK_STATUS(spc_codebook_init(&one, centroids, 2, other_thresholds), SPC_OK);
+    CHECK_STATUS(spc_codec_init_channels(&codec, &one, 3, SPC_FLOAT32, &shape), SPC_ERROR_ARGUMENT);
+    CHECK_STATUS(spc_codec_init_channels(&codec, &one, 0, SPC_FLOAT32, &empty), SPC_ERROR_ARGUMENT);
+    CHECK_STATUS(spc_codec_init_channels(&codec, &one, 1, SPC_FLOAT32, &empty), SPC_OK);
     CHECK_STATUS(spc_quantize(&two, SPC_FLOAT32, feature, 4, indices), SPC_ERROR_ARGUMENT);
     CHECK_STATUS(spc_dequantize(&two, SPC_FLOAT32, indices, 4, feature), SPC_ERROR_ARGUMENT);
     CHECK_STATUS(spc_codec_init_channels(&codec, &two, 0, SPC_FLOAT32, &shape), SPC_OK);
@@ -300,6 +347,7 @@ static const check_case cases[] = {
     {"round_trips", round_trips},
     {"from_frames", from_frames},
     {"bad_descriptions", bad_descriptions},
+    {"one_codebook", one_codebook},
     {"arguments", arguments},
 };
 CHECK_MAIN(cases, NULL)

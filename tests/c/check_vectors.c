@@ -10,8 +10,8 @@
  *     frame NAME CODEBOOKS DTYPE SHAPE CODER FEATURE INDICES FRAME
  *     bad NAME CODEBOOKS DTYPE SHAPE FRAME STATUS STATUS-WITH-CODEC MAX-ELEMENTS
  *
- * CODEBOOKS is one name, or AXIS:NAME,NAME,... for groups of channels.  The two statuses are what
- * decoding must give without and with the codec; -1 is "do not try".
+ * CODEBOOKS is one name, or AXIS:NAME,NAME,... where an axis counts the channels.  The two statuses
+ * are what decoding must give without and with the codec; -1 is "do not try".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,7 +130,7 @@ typedef struct several {
 } several;
 
 static several several_of(char *word) {
-    several found = {{0}, 0, 0, NULL, NULL, {0}};
+    several found = {{0}, 0, SPC_NO_AXIS, NULL, NULL, {0}};
     char *names = strchr(word, ':'), *rest = NULL;
     size_t count, each;
     if (names) {
@@ -163,7 +163,7 @@ static void several_free(several s) {
 
 static spc_codec codec_of(const several *s, spc_dtype dtype, const spc_shape *shape) {
     spc_codec codec;
-    CHECK_STATUS(s->groups == 1
+    CHECK_STATUS(s->axis == SPC_NO_AXIS
                      ? spc_codec_init(&codec, &s->of[0]->codebook, dtype, shape)
                      : spc_codec_init_channels(&codec, &s->codebook, s->axis, dtype, shape),
                  SPC_OK);
@@ -342,14 +342,24 @@ static void frame_line(char **word) {
     several_free(own);
 }
 
-/* A build without a coder cannot say more of its frames than that. */
+static int lacks(spc_coder coder) {
+    return spc_coder_name(coder) != NULL && !spc_coder_available(coder);
+}
+
+/* A build without a coder cannot say more of its frames, and of its models, than that. */
 static int as_expected(spc_status got, long want, const uint8_t *frame, size_t len) {
     spc_frame_info info;
     if ((long)got == want) {
         return 1;
     }
-    return got == SPC_ERROR_CODER && spc_frame_parse(frame, len, &info) == SPC_OK &&
-           spc_coder_name(info.coder) != NULL && !spc_coder_available(info.coder);
+    if (got != SPC_ERROR_CODER || spc_frame_parse(frame, len, &info) != SPC_OK) {
+        return 0;
+    }
+    if (info.model_len > 0) { /* before the coder and the payload; its fifth byte is its coder */
+        const uint8_t *model = frame + info.payload_offset - 1 - info.model_len;
+        return info.model_len > 4 && lacks((spc_coder)model[4]);
+    }
+    return lacks(info.coder);
 }
 
 static spc_status decode_with(const spc_codec *codec, const uint8_t *frame, size_t len) {

@@ -10,15 +10,16 @@ from __future__ import annotations
 import functools
 import itertools
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 VERSION = 1
 FLOAT32, FLOAT16, BFLOAT16, INT8, UINT8 = range(5)
-PACK, LZMA = 0, 1
+PACK, LZMA, RANGE, RANS, CONTEXT = range(5)
 MAX_ELEMENTS = 2**29 - 1
 MAX_RANK = 8
 MAX_GROUPS = 65536
+HAS_MODEL = 0x80  # beside the axis in a description
 DTYPES = {
     "float32": FLOAT32,
     "float16": FLOAT16,
@@ -26,7 +27,7 @@ DTYPES = {
     "int8": INT8,
     "uint8": UINT8,
 }
-CODERS = {"pack": PACK, "lzma": LZMA}
+CODERS = {"pack": PACK, "lzma": LZMA, "range": RANGE, "rans": RANS, "context": CONTEXT}
 
 
 class FrameError(Exception):
@@ -154,7 +155,8 @@ class Codec(NamedTuple):
     codebooks: tuple[tuple[int, ...], ...]
     dtype: int
     shape: tuple[int, ...]
-    axis: int = 0  # counts the channels, where there are several codebooks
+    axis: int | None = None  # counts the channels; several codebooks need it
+    model: bytes = b""  # of a coder, where there is one
 
     @property
     def bits(self) -> int:
@@ -162,12 +164,16 @@ class Codec(NamedTuple):
 
     @property
     def description(self) -> bytes:
-        grouped = len(self.codebooks) > 1
-        numbers = [*self.shape, *([len(self.codebooks)] if grouped else [])]
+        assert self.axis is not None or len(self.codebooks) == 1
+        axis_byte = 0 if self.axis is None else self.axis + 1
+        if self.model:
+            axis_byte |= HAS_MODEL
+        numbers = [*self.shape, *([] if self.axis is None else [len(self.codebooks)])]
         numbers += itertools.chain(*self.codebooks)
-        axis_byte = self.axis + 1 if grouped else 0
+        if self.model:
+            numbers.append(len(self.model))
         head = struct.pack("<4B", self.bits, self.dtype, len(self.shape), axis_byte)
-        return head + struct.pack(f"<{len(numbers)}I", *numbers)
+        return head + struct.pack(f"<{len(numbers)}I", *numbers) + self.model
 
     @property
     def id(self) -> int:
@@ -191,7 +197,7 @@ def elements_of(shape: Sequence[int]) -> int:
 
 
 def check_groups(groups: int, shape: Sequence[int], axis: int) -> None:
-    """ValueError for several codebooks that no codec of that shape may have."""
+    """ValueError for an axis or codebooks that no codec of that shape may have."""
     if shape[axis] == 0 or shape[axis] % groups:
         raise ValueError("channels do not form equal groups")
 
@@ -214,8 +220,37 @@ def groups_of(codec: Codec) -> Iterable[int]:
         return itertools.repeat(0)
     if codec.elements == 0:
         return ()
-    channels = codec.shape[codec.axis] // len(codec.codebooks)
-    return (at[codec.axis] // channels for at in itertools.product(*map(range, codec.shape)))
+    axis = codec.axis
+    assert axis is not None
+    channels = codec.shape[axis] // len(codec.codebooks)
+    return (at[axis] // channels for at in itertools.product(*map(range, codec.shape)))
+
+
+def planes(shape: Sequence[int], axis: int | None) -> list[list[list[int]]]:
+    """Channels, rows and columns as coders see them: [c][y][x] is the number of the element.
+
+    Empty for a shape without elements, which no coder sees.
+    """
+    count = elements_of(shape)
+    if count == 0:
+        return []
+    if axis is None and len(shape) >= 3:
+        axis = 0
+    others = [dim for at, dim in enumerate(shape) if at != axis]
+    columns = others[-1] if others else 1
+    channels: list[list[int]] = [[] for _ in range(1 if axis is None else shape[axis])]
+    for element, at in enumerate(itertools.product(*map(range, shape))):
+        channels[0 if axis is None else at[axis]].append(element)
+    return [
+        [elements[start : start + columns] for start in range(0, len(elements), columns)]
+        for elements in channels
+    ]
+
+
+def channels_of(shape: Sequence[int], axis: int | None) -> int:
+    if axis is None:
+        return shape[0] if len(shape) >= 3 else 1
+    return shape[axis]
 
 
 # ------------------------------------------------------------------ quantiser
@@ -672,6 +707,79 @@ def _common(data: bytes, at: int, distance: int, limit: int) -> int:
     return length
 
 
+# ------------------------------------------------------------------ models, and coders 2 to 4
+
+
+class Model(NamedTuple):
+    """A coder's model without header and checksum."""
+
+    coder: int
+    bits: int
+    channels: int
+    body: bytes
+
+    @property
+    def whole(self) -> bytes:
+        head = b"SPM\1" + struct.pack("<BBH", self.coder, self.bits, self.channels)
+        return with_checksum(head + self.body)
+
+
+class Reference(NamedTuple):
+    """What a coder that sees channels, rows and columns brings.
+
+    check_body(body, bits, channels) and decode(payload, bits, planes, body), which gives indices in
+    the order of the planes; body is None without a model of this coder.  Both raise
+    CorruptFrameError.
+    """
+
+    check_body: Callable[[bytes, int, int], None]
+    decode: Callable[[bytes, int, list[list[list[int]]], bytes | None], list[int]]
+
+
+# By the coder's number.  A model of a coder that is not here has a body of any bytes.
+REFERENCES: dict[int, Reference] = {}
+
+
+def parse_model(data: bytes) -> Model:
+    """The parts of a model; CorruptFrameError for what is none."""
+    if len(data) < 12 or data[:4] != b"SPM\1":
+        raise CorruptFrameError("neither a model's length nor its magic")
+    if crc32c(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+        raise CorruptFrameError("a damaged model")
+    model = Model(*struct.unpack_from("<BBH", data, 4), data[8:-4])
+    if model.coder not in (RANGE, RANS, CONTEXT):
+        raise CorruptFrameError("a model of a coder that takes none")
+    if not 1 <= model.bits <= 8 or model.channels == 0:
+        raise CorruptFrameError("a model's bits or channels")
+    if model.coder in REFERENCES:
+        REFERENCES[model.coder].check_body(model.body, model.bits, model.channels)
+    return model
+
+
+def check_model(codec: Codec) -> None:
+    """CorruptFrameError for a model that no such codec may have."""
+    model = parse_model(codec.model)
+    if codec.elements == 0:
+        raise CorruptFrameError("a model for no elements")
+    if (model.bits, model.channels) != (codec.bits, channels_of(codec.shape, codec.axis)):
+        raise CorruptFrameError("a model for other bits or channels")
+
+
+def decode_planes(codec: Codec, coder: int, payload: bytes) -> list[int]:
+    """Indices in the order of the elements, by one of REFERENCES."""
+    if len(payload) >= packed_size(codec.elements, codec.bits):
+        raise CorruptFrameError("a coded payload is shorter than the packed indices")
+    model = parse_model(codec.model) if codec.model else None
+    body = model.body if model and model.coder == coder else None
+    seen = planes(codec.shape, codec.axis)
+    indices = [0] * codec.elements
+    order = itertools.chain.from_iterable(itertools.chain.from_iterable(seen))
+    decoded = REFERENCES[coder].decode(payload, codec.bits, seen, body)
+    for element, index in zip(order, decoded):
+        indices[element] = index
+    return indices
+
+
 # ------------------------------------------------------------------ frames
 
 
@@ -751,19 +859,24 @@ def decode(frame: bytes, codec: Codec | None = None, max_elements: int = MAX_ELE
                 check_centroids(centroids)
         except ValueError as error:
             raise CorruptFrameError(str(error)) from None
+        if described.model:
+            check_model(described)
         codec = described
     elif codec_id != codec.id:
         raise CodecMismatchError("another codec made the frame")
-    if coder not in (PACK, LZMA):
+    if coder not in (PACK, LZMA, *REFERENCES):
         raise CoderUnavailableError(f"coder {coder}")
-    size = packed_size(codec.elements, codec.bits)
-    packed = decode_lzma(payload, size) if coder == LZMA else payload
-    indices = unpack(packed, codec.elements, codec.bits)
+    if coder in REFERENCES:
+        indices = decode_planes(codec, coder, payload)
+    else:
+        size = packed_size(codec.elements, codec.bits)
+        packed = decode_lzma(payload, size) if coder == LZMA else payload
+        indices = unpack(packed, codec.elements, codec.bits)
     return Decoded(codec, coder, indices, dequantize(codec, indices))
 
 
 def _parse(frame: bytes) -> tuple[int, Codec | None, int, bytes]:
-    """Codec id, codec if the frame brings it (centroids unchecked), coder, payload."""
+    """Codec id, codec if the frame brings it (centroids and model unchecked), coder, payload."""
     if not frame:
         raise TruncatedFrameError("no bytes")
     compact = frame[0] >> 4 == 0xC
@@ -788,6 +901,7 @@ def _parse(frame: bytes) -> tuple[int, Codec | None, int, bytes]:
         _, coder, codec_id = struct.unpack_from("<BBI", body)
         return codec_id, None, coder, body[6:]
     bits, dtype, rank, axis_byte = struct.unpack_from("<4B", body, 8)
+    has_model, axis_byte = axis_byte & HAS_MODEL, axis_byte & ~HAS_MODEL
     if not 1 <= bits <= 8 or dtype not in DTYPES.values() or rank > MAX_RANK or axis_byte > rank:
         raise CorruptFrameError("bits, dtype, rank or axis")
     groups, head = 1, 4 + 4 * rank
@@ -795,10 +909,18 @@ def _parse(frame: bytes) -> tuple[int, Codec | None, int, bytes]:
         if len(body) < 8 + head + 4:
             raise CorruptFrameError("the number of codebooks lies beyond the frame")
         groups = struct.unpack_from("<I", body, 8 + head)[0]
-        if not 2 <= groups <= MAX_GROUPS:
-            raise CorruptFrameError("not several codebooks, or too many")
+        if not 1 <= groups <= MAX_GROUPS:
+            raise CorruptFrameError("no codebooks, or too many")
         head += 4
     size = head + 4 * groups * 2**bits
+    model_at = 8 + size + 4
+    if has_model:
+        if len(body) < model_at:
+            raise CorruptFrameError("the length of the model lies beyond the frame")
+        model_length = struct.unpack_from("<I", body, model_at - 4)[0]
+        if not 1 <= model_length <= len(body) - model_at:
+            raise CorruptFrameError("no model, or one that reaches beyond the frame")
+        size += 4 + model_length
     if len(body) < 8 + size + 1:
         raise CorruptFrameError("the description reaches beyond the frame")
     description, coder, payload = body[8 : 8 + size], body[8 + size], body[8 + size + 1 :]
@@ -807,11 +929,12 @@ def _parse(frame: bytes) -> tuple[int, Codec | None, int, bytes]:
         struct.unpack_from(f"<{2**bits}I", description, head + 4 * group * 2**bits)
         for group in range(groups)
     )
-    axis = max(axis_byte - 1, 0)
+    axis = axis_byte - 1 if axis_byte else None
+    model = body[model_at : 8 + size] if has_model else b""
     try:
         elements_of(shape)
-        if axis_byte:
+        if axis is not None:
             check_groups(groups, shape, axis)
     except ValueError as error:
         raise CorruptFrameError(str(error)) from None
-    return crc32c(description), Codec(codebooks, dtype, shape, axis), coder, payload
+    return crc32c(description), Codec(codebooks, dtype, shape, axis, model), coder, payload

@@ -180,21 +180,25 @@ def codebook_entries() -> Iterator[dict[str, Any]]:
 
 
 def codec_of(
-    books: str | Sequence[str], dtype: int, shape: Sequence[int], axis: int = 0
+    books: str | Sequence[str],
+    dtype: int,
+    shape: Sequence[int],
+    axis: int | None = None,
+    model: bytes = b"",
 ) -> ref.Codec:
     names = [books] if isinstance(books, str) else books
-    return ref.Codec(tuple(tuple(BOOKS[name]) for name in names), dtype, tuple(shape), axis)
+    return ref.Codec(tuple(tuple(BOOKS[name]) for name in names), dtype, tuple(shape), axis, model)
 
 
 def codec_words(codec: ref.Codec) -> dict[str, Any]:
-    """The codec as an entry has it."""
+    """The codec as an entry has it, which is without a model."""
     names = [
         next(name for name, table in BOOKS.items() if tuple(table) == centroids)
         for centroids in codec.codebooks
     ]
-    several = {"codebooks": names, "axis": codec.axis}
+    with_axis = {"codebooks": names, "axis": codec.axis}
     return {
-        **({"codebook": names[0]} if len(names) == 1 else several),
+        **({"codebook": names[0]} if codec.axis is None else with_axis),
         "dtype": DTYPE_NAMES[codec.dtype],
         "shape": list(codec.shape),
     }
@@ -408,6 +412,12 @@ CHANNELS = (
     *(((0, 4), 1, 2), ((4, 0), 0, 2), ((2, 0, 3), 2, 3)),
 )
 
+# Shape and axis of one codebook, which the bytes name all the same.
+ONE_BOOK = (
+    *(((3, 4, 5), 0), ((3, 4, 5), 1), ((3, 4, 5), 2), ((2, 9), 1), ((7,), 0), ((1, 2, 4, 4), 1)),
+    ((2, 0, 3), 2),
+)
+
 
 def channel_codec(bits: int, dtype: int, shape: Sequence[int], axis: int, groups: int) -> ref.Codec:
     books = itertools.islice(itertools.cycle(BOOKS_OF_WIDTH[bits]), groups)
@@ -455,6 +465,13 @@ def channel_entries() -> Iterator[dict[str, Any]]:
         # a reader checks the length against that of the packed indices
         assert ref.decode(bytes.fromhex(entry["compact"]), codec).coder == ref.LZMA
         yield entry
+    for at, (shape, axis) in enumerate(ONE_BOOK):
+        bits, dtype = 1 + at % 4, dtypes[at % 5]
+        codec = channel_codec(bits, dtype, shape, axis, 1)
+        name = f"channels-{'x'.join(map(str, shape))}-{axis}-1-{bits}-{DTYPE_NAMES[dtype]}"
+        feature = channel_feature(random.Random(name), codec)
+        entry = frame_entry(name, codec, feature, full=True)
+        yield without_long_indices(entry, codec.elements)
 
 
 # ------------------------------------------------------------------ lzma
@@ -647,7 +664,8 @@ def bad_entries() -> Iterator[dict[str, Any]]:
     yield bad("rank-9", "rank is at most 8", described(with_shape(1, 1, 1, 1, 1, 1, 1, 2, 3)))
     yield bad("rank-255", "rank is at most 8", described(patched(2, 255)))
     for byte in (3, 128, 255):
-        yield bad(f"axis-{byte}", "the shape has no such axis", described(patched(3, byte)))
+        why = "too short for a model" if byte == 128 else "the shape has no such axis"
+        yield bad(f"axis-{byte}", why, described(patched(3, byte)))
     yield bad("axis-only", "0.0, a centroid, would count the codebooks", described(patched(3, 1)))
     yield bad("rank-beyond", "the dims reach beyond the frame", described(patched(2, 8), b""))
     yield bad("centroids-beyond", "the centroids reach beyond", described(patched(0, 8)))
@@ -697,10 +715,11 @@ def bad_entries() -> Iterator[dict[str, Any]]:
     other = codec_of("relu", ref.INT8, [2, 3])
     yield bad("mismatch-dtype", "another dtype", ref.build(other, ref.PACK, payload))
     yield from _bad_groups(bad)
+    yield from _bad_models(bad)
 
     # the payload
     both: list[tuple[str, str, ref.Codec, int, bytes]] = []
-    for coder in (2, 3, 127, 255):
+    for coder in (127, 255):
         both.append((f"coder-{coder}", "no such coder", codec, coder, payload))
     both += [
         ("payload-short", "payload has the wrong length", codec, ref.PACK, payload[:-1]),
@@ -731,8 +750,8 @@ def bad_entries() -> Iterator[dict[str, Any]]:
 
 
 def _bad_groups(bad: Any) -> Iterator[dict[str, Any]]:
-    """Refusals that only several codebooks meet."""
-    codec = codec_of(["relu", "halves"], ref.FLOAT16, [4, 2])
+    """Refusals that only codebooks with an axis meet."""
+    codec = codec_of(["relu", "halves"], ref.FLOAT16, [4, 2], 0)
     indices = [0, 1, 2, 3, 3, 2, 1, 0]
     payload = ref.pack(indices, 2)
     books = codec.codebooks
@@ -755,10 +774,8 @@ def _bad_groups(bad: Any) -> Iterator[dict[str, Any]]:
 
     assert described() == codec.description
     for groups in (0, 3, 65536, 65537, 2**32 - 1):
-        why = "there are fewer codebooks" if 2 < groups <= 65536 else "2 to 65,536 codebooks"
+        why = "there are fewer codebooks" if 2 < groups <= 65536 else "1 to 65,536 codebooks"
         yield entry(f"{groups}", why, framed(described(groups=groups)))
-    one = described(groups=1, codebooks=books[:1])
-    yield entry("1", "one codebook is written without a number", framed(one))
     last = described((1, 1, 1, 1, 1, 1, 4, 2), 9)
     yield entry("axis-beyond", "the shape has no such axis", framed(last))
     scalar = framed(described(shape=()), b"\0")
@@ -802,12 +819,16 @@ def _bad_groups(bad: Any) -> Iterator[dict[str, Any]]:
     # another codec's frame
     for name, why, other in (
         ("axis", "another axis", codec_of(["relu", "halves"], ref.FLOAT16, [4, 2], 1)),
-        ("order", "other codebooks", codec_of(["halves", "relu"], ref.FLOAT16, [4, 2])),
-        ("more", "more codebooks", codec_of(["relu", "halves"] * 2, ref.FLOAT16, [4, 2])),
+        ("order", "other codebooks", codec_of(["halves", "relu"], ref.FLOAT16, [4, 2], 0)),
+        ("more", "more codebooks", codec_of(["relu", "halves"] * 2, ref.FLOAT16, [4, 2], 0)),
         ("one", "one codebook", codec_of("relu", ref.FLOAT16, [4, 2])),
-        ("dtype", "another dtype", codec_of(["relu", "halves"], ref.BFLOAT16, [4, 2])),
+        ("dtype", "another dtype", codec_of(["relu", "halves"], ref.BFLOAT16, [4, 2], 0)),
     ):
         yield entry(f"mismatch-{name}", why, ref.build(other, ref.PACK, payload))
+    alone = codec_of("relu", ref.FLOAT16, [4, 2])
+    for axis in (0, 1):
+        frame = ref.build(codec_of("relu", ref.FLOAT16, [4, 2], axis), ref.PACK, payload)
+        yield entry(f"mismatch-one-axis-{axis}", "one codebook with an axis", frame, alone)
     # the payload
     odd = codec_of(["relu", "halves"], ref.BFLOAT16, [3, 2], 1)
     padded = ref.pack([0, 1, 2, 3, 3, 2], 2)[:1] + b"\x1b"
@@ -819,6 +840,81 @@ def _bad_groups(bad: Any) -> Iterator[dict[str, Any]]:
         ):
             frame = ref.build(own, ref.PACK, data, self_describing)
             yield entry(f"{name}-{kind}", why, frame, own)
+
+
+def _bad_models(bad: Any) -> Iterator[dict[str, Any]]:
+    """Refusals that only a coder's model meets.  Its body is empty, whatever the coder is."""
+    codec = codec_of("relu", ref.FLOAT32, [2, 3])
+    payload = ref.pack([0, 1, 2, 3, 2, 1], 2)
+    description = codec.description
+    flagged = description[:3] + bytes([ref.HAS_MODEL]) + description[4:]
+    model = ref.Model(ref.RANGE, 2, 1, b"")
+
+    def entry(name: str, why: str, frame: bytes, own: ref.Codec = codec, **more: Any) -> Any:
+        return bad(f"model-{name}", why, frame, own, **more)
+
+    def cut(description: bytes) -> bytes:
+        """A frame that ends in or behind a description."""
+        head = b"SPC\1" + struct.pack("<I", 8 + len(description) + 4)
+        return ref.with_checksum(head + description)
+
+    def framed(model: bytes, length: int | None = None) -> bytes:
+        length = len(model) if length is None else length
+        whole = flagged + struct.pack("<I", length) + model
+        return ref.build_self_describing(whole, ref.PACK, payload)
+
+    def with_model(model: ref.Model, own: ref.Codec = codec) -> bytes:
+        data = bytes(ref.packed_size(own.elements, own.bits))
+        own = own._replace(model=model.whole)
+        return ref.build(own, ref.PACK, data, self_describing=True)
+
+    whole = model.whole
+    assert framed(whole)[:-12] == with_model(model)[:-12]
+    yield entry("none", "ends before the length of the model", cut(flagged))
+    yield entry("part-length", "ends in the length of the model", cut(flagged + b"\x0c\0\0"))
+    yield entry("only-length", "ends before the model", cut(flagged + b"\x0c\0\0\0"))
+    yield entry("empty", "a model has bytes", framed(b""))
+    end = len(whole) + 1 + len(payload)
+    yield entry("no-coder", "the model reaches to the checksum", framed(whole, end))
+    for length in (end + 1, end + 4, 2**31, 2**32 - 1):
+        name = f"beyond-{length - end:x}"
+        yield entry(name, "the model reaches beyond the frame", framed(whole, length))
+    short = ref.with_checksum(b"SPM\1" + bytes([ref.RANGE, 2, 1]))
+    yield entry("short", "shorter than header and checksum", framed(short))
+    for at in (4, 6, 8, 11):
+        damaged = whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :]
+        yield entry(f"damaged-{at}", "damaged, by its own checksum", framed(damaged))
+    for name, magic in (("frame", b"SPC\1"), ("case", b"spm\1"), ("0", b"SPM\0"), ("2", b"SPM\2")):
+        changed = ref.with_checksum(magic + whole[4:-4])
+        yield entry(f"magic-{name}", "another magic or version", framed(changed))
+    for coder in (ref.PACK, ref.LZMA, 127, 255):
+        why = "the coder takes no model" if coder in (ref.PACK, ref.LZMA) else "no such coder"
+        yield entry(f"coder-{coder}", why, framed(model._replace(coder=coder).whole))
+    for bits in (0, 9, 255):
+        yield entry(f"bits-{bits}", "bits are 1 to 8", framed(model._replace(bits=bits).whole))
+    none = model._replace(channels=0)
+    yield entry("channels-0", "a model has channels", framed(none.whole))
+    yield entry("bits", "made for other bits", with_model(model._replace(bits=3)))
+    by_axis = codec_of("relu", ref.FLOAT32, [4, 2], 0)
+    for name, own, channels in (
+        ("two", codec, 2),
+        ("one", by_axis, 1),
+        ("other-axis", by_axis, 2),
+        ("without-axis", codec_of("relu", ref.FLOAT32, [4, 3, 2]), 1),
+        ("last", codec_of("relu", ref.FLOAT32, [4, 3, 2], 2), 4),
+    ):
+        frame = with_model(model._replace(channels=channels), own)
+        yield entry(f"channels-{name}", "made for other channels", frame, own)
+    nothing = codec_of("relu", ref.FLOAT32, [3, 0])
+    yield entry("elements", "a model for no elements", with_model(model, nothing), nothing)
+    yield entry(
+        "limit",
+        "more elements than the caller allows, and a damaged model",
+        framed(whole[:-1] + bytes([whole[-1] ^ 1])),
+        max_elements=5,
+    )
+    other = codec._replace(model=whole)
+    yield entry("mismatch", "made with a model", ref.build(other, ref.PACK, payload))
 
 
 def _crc32(data: bytes) -> bytes:
