@@ -1,12 +1,13 @@
 # make demo: set everything up and run the main job.  make test: set everything up and run the tests.
-# `make setup` leaves .venv/bin/splitcodec behind; `make lint` runs what pre-commit runs.
+# `make setup` leaves .venv/bin/splitcodec behind; `make lint` runs what pre-commit runs; `make fuzz`
+# fuzzes the core for a few minutes.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake pysplitcodec -type f -not -name '*.pyc')
 
-.PHONY: demo test setup lint bench clean
+.PHONY: demo test setup lint bench fuzz clean
 
 demo: setup
 	$(BIN)/splitcodec demo --out out/demo
@@ -29,6 +30,9 @@ lint: setup
 
 bench: setup
 	$(BIN)/pytest bench --benchmark-enable --benchmark-only
+
+fuzz:
+	$(PYTHON) tests/fuzz/run.py $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist out
