@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
 import csv
 import io
 import json
-import lzma
 import os
 import re
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ import pytest
 
 import pysplitcodec as sc
 from pysplitcodec import errors
-from pysplitcodec.bench import coders, kernels, machine, operations, peers, timing
+from pysplitcodec.bench import kernels, machine, operations, peers, timing
 from pysplitcodec.native import DTYPES, binding, core, cpu_feature_names, numpy_dtype
 
 typing_runner = pytest.importorskip("typer.testing", reason="the command line needs extra 'cli'")
@@ -321,6 +318,13 @@ def test_wrong_options(args: tuple[str, ...], says: tuple[str, ...]) -> None:
         assert word in error
 
 
+def test_an_extra_that_is_missing_is_said(tmp_path: Path) -> None:
+    (tmp_path / "ml_dtypes.py").write_text("raise ImportError('gone', name='ml_dtypes')\n")
+    path = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    args = ("bench", "kernels", "--dtype", "bfloat16", "--shape", "99", *QUICK)
+    assert "pysplitcodec[bfloat16]" in run(*args, expect=4, env=path).stderr
+
+
 @pytest.mark.parametrize(
     ("array", "says"),
     [
@@ -335,15 +339,14 @@ def test_wrong_features(array: Any, says: str, tmp_path: Path) -> None:
     assert says in run("bench", "kernels", tmp_path / "wrong.npy", expect=3).stderr
 
 
-@pytest.mark.parametrize("command", ["kernels", "coders"])
-def test_wrong_files(command: str, tmp_path: Path) -> None:
+def test_wrong_files(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=np.zeros(9), b=np.zeros(9))
     np.savez(tmp_path / "none.npz", centroids=np.float32([0, 1]))
     (tmp_path / "text.npy").write_text("hello")
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and no more")
     for name in ("two.npz", "none.npz", "text.npy", "broken.npz"):
-        assert name in run("bench", command, tmp_path / name, expect=3).stderr
-    assert "absent.npz" in run("bench", command, tmp_path / "absent.npz", expect=2).stderr
+        assert name in run("bench", "kernels", tmp_path / name, expect=3).stderr
+    assert "absent.npz" in run("bench", "kernels", tmp_path / "absent.npz", expect=2).stderr
 
 
 def tampered(job: operations.Job) -> dict[str, operations.Operation]:
@@ -399,155 +402,11 @@ def test_a_core_that_differs_from_numpy_is_a_bug(monkeypatch: pytest.MonkeyPatch
         measure(monkeypatch)
 
 
-# ------------------------------------------------------------------ bench coders
+# ------------------------------------------------------------------ what comes out
 
 
-def packed_samples(indices: Any, bits: int) -> list[bytes]:
-    """Packed as docs/format.md says, by numpy."""
-    digits = (indices.reshape(len(indices), -1, 1) >> np.arange(bits)) & 1
-    flat = digits.reshape(len(indices), -1).astype(np.uint8)
-    return [np.packbits(one, bitorder="little").tobytes() for one in flat]
-
-
-@pytest.fixture
-def indices(tmp_path: Path) -> Any:
-    """Five samples of 3-bit indices, in `samples.npz` with their centroids."""
-    walk = np.cumsum(np.random.default_rng(3).normal(scale=0.5, size=(5, 6, 9, 9)), axis=-1)
-    found = (np.rint(walk).astype(np.int64) & 7).astype(np.uint8)
-    np.savez(tmp_path / "samples.npz", test=found, centroids=np.arange(8, dtype=np.float32))
-    return found
-
-
-def test_coders_as_json(indices: Any, tmp_path: Path) -> None:
-    args = ("bench", "coders", tmp_path / "samples.npz", *QUICK)
-    found = json.loads(run(*args, "--json").stdout)
-    assert found["input"] == {"name": "samples.npz", "samples": 5, "shape": [6, 9, 9], "bits": 3}
-    assert found["machine"]["kernels"] == core.kernels_name()
-    rows = {row["coder"]: row for row in found["rows"]}
-    ours = [name for name, there in sc.coders().items() if there]
-    assert list(rows)[: len(ours)] == ours
-    packed = packed_samples(indices, 3)
-    filters = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]
-    expected = {
-        "pack": packed,
-        "xz -6": [lzma.compress(data, preset=6) for data in packed],
-        "LZMA lc=lp=pb=0": [lzma.compress(d, lzma.FORMAT_RAW, filters=filters) for d in packed],
-        "zlib -6": [zlib.compress(data) for data in packed],
-        "bz2 -9": [bz2.compress(data) for data in packed],
-    }
-    for name, payloads in expected.items():
-        mean = sum(map(len, payloads)) / 5
-        assert rows[name]["bytes_per_sample"] == round(mean, 1)
-        assert rows[name]["bits_per_element"] == round(8 * mean / 486, 4)
-        assert rows[name]["of_packed"] == round(mean / len(packed[0]), 4)
-    for row in rows.values():
-        assert row["round_trip"] is True
-        for way in ("encode", "decode"):
-            assert row[f"{way}_us"] > 0
-            assert row[f"{way}_mb_s"] == pytest.approx(len(packed[0]) / row[f"{way}_us"], rel=0.05)
-    for skipped in found["skipped"]:
-        assert skipped["reason"] == "not installed"
-
-
-@pytest.mark.usefixtures("indices")
-def test_what_is_not_installed_is_said(tmp_path: Path) -> None:
-    for name in ("zstandard", "ml_dtypes"):
-        (tmp_path / f"{name}.py").write_text(f"raise ImportError('gone', name='{name}')\n")
-    path = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
-    done = run("bench", "coders", tmp_path / "samples.npz", *QUICK, "--json", env=path)
-    found = json.loads(done.stdout)
-    assert {"name": "zstandard", "reason": "not installed"} in found["skipped"]
-    assert not any(row["coder"] == "zstd -3" for row in found["rows"])
-    assert "left out zstandard: not installed" in done.stderr
-    args = ("bench", "kernels", "--dtype", "bfloat16", "--shape", "99", *QUICK)
-    assert "pysplitcodec[bfloat16]" in run(*args, expect=4, env=path).stderr
-
-
-def test_coders_sizes_are_those_of_frames(indices: Any, tmp_path: Path) -> None:
-    if not sc.coders()["lzma"]:
-        pytest.skip("this build has no lzma coder")
-    found = invoke("bench", "coders", tmp_path / "samples.npz", *QUICK, "--json")
-    rows = {row["coder"]: row for row in json.loads(found.stdout)["rows"]}
-    codec = sc.Codec(sc.Codebook(range(8)), "lzma", shape=indices.shape[1:], dtype="uint8")
-    sizes = [len(codec.encode(sample)) - 10 for sample in indices]
-    assert rows["lzma"]["bytes_per_sample"] == round(float(np.mean(sizes)), 1)
-
-
-@pytest.mark.usefixtures("indices")
-def test_coders_as_csv_and_for_people(tmp_path: Path) -> None:
-    args = ("bench", "coders", tmp_path / "samples.npz", *QUICK)
-    rows = list(csv.DictReader(io.StringIO(run(*args, "--csv").stdout)))
-    assert rows[0]["coder"] == "pack"
-    assert float(rows[0]["bits_per_element"]) == pytest.approx(3, abs=0.02)
-    text = run(*args).stdout
-    assert "samples.npz: 5 samples of 6x9x9, 3 bit(s)" in text
-    for row in rows:
-        assert row["coder"] in text
-
-
-def test_coders_fit_a_codebook_to_features(tmp_path: Path) -> None:
-    features = np.maximum(np.random.default_rng(0).normal(size=(4, 100)), 0).astype(np.float32)
-    np.save(tmp_path / "features.npy", features)
-    args = ("bench", "coders", tmp_path / "features.npy", "--bits", "3", *QUICK, "--json")
-    found = json.loads(run(*args).stdout)
-    assert found["input"] == {"name": "features.npy", "samples": 4, "shape": [100], "bits": 3}
-    fitted = coders.samples_of("x", {"test": features, "calibration": features * 9}, 2)
-    expected = sc.Codebook.fit(features * 9, 2).quantize(features)
-    np.testing.assert_array_equal(fitted.indices, expected)
-
-
-def test_coders_without_a_file() -> None:
-    found = json.loads(invoke("bench", "coders", "--bits", "1", *QUICK, "--json").stdout)
-    assert found["input"]["bits"] == 1 and found["input"]["samples"] == 32
-    again = coders.generate()
-    assert again.tobytes() == coders.generate().tobytes()
-    assert 0.45 < np.mean(again == 0) < 0.55
-
-
-@pytest.mark.parametrize(
-    ("arrays", "bits", "says"),
-    [
-        ({"test": np.zeros(9, np.float32)}, None, "first axis"),
-        ({"test": np.zeros((0, 9), np.float32)}, None, "first axis"),
-        ({"test": np.zeros((2, 9), np.uint8), "centroids": np.arange(4)}, 3, "bits is 3: expect"),
-        ({"test": np.full((2, 9), 4, np.uint8), "centroids": np.arange(4)}, None, "up to 4"),
-        ({"test": np.zeros((2, 9), np.int8), "centroids": np.arange(4)}, None, "int8"),
-        ({"test": np.zeros((2, 9), np.uint8), "centroids": np.arange(3)}, None, "centroids have"),
-    ],
-)
-def test_wrong_samples(arrays: dict[str, Any], bits: int | None, says: str) -> None:
-    with pytest.raises(errors.ArgumentError, match=says):
-        coders.samples_of("some.npz", arrays, bits)
-
-
-def test_a_new_coder_needs_no_change(indices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(coders.CODERS, "another", coders.CODERS["pack"])
-    samples = coders.Samples("some", indices, 3)
-    report = coders.CoderReport(samples.describe())
-    coders.measure(report, samples, seconds=0, progress=str)
-    rows = {row["coder"]: row for row in report.rows}
-    assert rows["another"]["bytes_per_sample"] == rows["pack"]["bytes_per_sample"]
-
-
-def test_a_coder_that_loses_something_is_a_bug(
-    indices: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    right = lzma.decompress
-    monkeypatch.setattr(lzma, "decompress", lambda *a, **k: right(*a, **k)[:-1] + b"!")
-    samples = coders.Samples("some", indices, 3)
-    with pytest.raises(RuntimeError, match="xz -6 does not give back"):
-        coders.measure(coders.CoderReport({}), samples, seconds=0, progress=str)
-
-
-# ------------------------------------------------------------------ both
-
-
-@pytest.mark.usefixtures("indices")
-@pytest.mark.parametrize(("module", "command"), [(kernels, "kernels"), (coders, "coders")])
-def test_interrupted(
-    module: Any, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    right, calls = module.median_ns, []
+def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, calls = kernels.median_ns, []
 
     def interrupted(*args: Any) -> Any:
         calls.append(args)
@@ -555,24 +414,18 @@ def test_interrupted(
             raise KeyboardInterrupt
         return right(*args)
 
-    monkeypatch.setattr(module, "median_ns", interrupted)
-    args = ("--shape", "999", "--no-peers") if command == "kernels" else (tmp_path / "samples.npz",)
-    done = invoke("bench", command, *args, *QUICK, "--json")
+    monkeypatch.setattr(kernels, "median_ns", interrupted)
+    done = invoke("bench", "kernels", "--shape", "999", "--no-peers", *QUICK, "--json")
     assert done.exit_code == 130
-    rows = json.loads(done.stdout)["rows"]
-    assert len(rows) == (4 if command == "kernels" else 2)
+    assert len(json.loads(done.stdout)["rows"]) == 4
     assert "interrupted" in done.stderr
 
 
-@pytest.mark.usefixtures("indices")
-def test_every_column_is_explained(tmp_path: Path) -> None:
+def test_every_column_is_explained() -> None:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     args = ("--shape", "99", "--bits", "1", "--no-peers", *QUICK, "--json")
-    kernel_report = json.loads(invoke("bench", "kernels", *args).stdout)
-    args = (str(tmp_path / "samples.npz"), *QUICK, "--json")
-    coder_report = json.loads(invoke("bench", "coders", *args).stdout)
-    names = {*machine.info(), *kernel_report, *coder_report, *coder_report["input"]}
-    names |= {*kernel_report["rows"][0], *coder_report["rows"][0]}
+    report = json.loads(invoke("bench", "kernels", *args).stdout)
+    names = {*machine.info(), *report, *report["rows"][0]}
     assert [name for name in names if f"`{name}`" not in text and f'"{name}"' not in text] == []
     assert [op for op in operations.OPERATIONS if f"`{op}`" not in text] == []
     assert [peer for peer in peers.PEERS if f"`{peer}`" not in text] == []

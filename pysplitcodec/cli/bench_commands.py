@@ -24,6 +24,7 @@ from pysplitcodec.errors import FeatureError
 from pysplitcodec.native import DTYPES, numpy_dtype
 
 if TYPE_CHECKING:
+    from pysplitcodec.bench.coders import CoderReport
     from pysplitcodec.bench.kernels import Input, KernelReport
 
 __all__ = ["bench", "info"]
@@ -31,6 +32,7 @@ __all__ = ["bench", "info"]
 bench = typer.Typer(no_args_is_help=True, help="Measure the codec on this machine.")
 
 InputFile = Annotated[Optional[Path], typer.Argument(exists=True, dir_okay=False)]
+InputFiles = Annotated[Optional[list[Path]], typer.Argument(exists=True, dir_okay=False)]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the rows as CSV on stdout.")]
 
 _INTERRUPTED = 130
@@ -120,7 +122,7 @@ def bench_kernels(
 @bench.command("coders")
 @reports_errors
 def bench_coders(
-    file: InputFile = None,
+    files: InputFiles = None,
     bits: Annotated[
         Optional[int], typer.Option(min=1, max=8, help="Index width to quantise to. [2]")
     ] = None,
@@ -128,34 +130,28 @@ def bench_coders(
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Compare coders and general compressors on packed indices, one payload per sample.
+    """Compare coders and general compressors on indices, one payload per sample.
 
-    FILE (.npz or .npy) holds samples along the first axis of "test", or of its only array: uint8
-    indices if "centroids" are there too, else features. Without FILE some are generated.
+    FILES (.npz or .npy) hold samples along the first axis of "test", or of their only array: uint8
+    indices if "centroids" are there too, else features. Without FILES some are generated.
     """
     from pysplitcodec.bench import coders
+    from pysplitcodec.bench.samples import generate, samples_of
 
     _check(as_json, as_csv, seconds)
-    if file is None:
-        samples = coders.samples_of("generated walks", {"test": coders.generate()}, bits)
+    if files:
+        found = [samples_of(str(file), _load_arrays(file), bits) for file in files]
     else:
-        samples = coders.samples_of(file.name, _load_arrays(file), bits)
-    report = coders.CoderReport(samples.describe())
+        found = [samples_of("generated", {"test": generate()}, bits)]
+    report = coders.CoderReport()
     with _until_interrupted("coding") as (progress, ended):
-        coders.measure(report, samples, seconds=seconds, progress=progress)
+        coders.measure(report, found, seconds=seconds, progress=progress)
     if as_json:
-        print_json(asdict(report))
+        print_json({**asdict(report), "summary": report.summary()})
     elif as_csv:
         _print_csv(report.rows)
     else:
-        typer.echo(_machine_line(report.machine))
-        said = report.input
-        print_table(
-            f"{said['name']}: {said['samples']} samples of {_times(said['shape'])}, "
-            f"{said['bits']} bit(s)",
-            [name.replace("_", " ") for name in report.rows[0]] if report.rows else ["nothing"],
-            ([_cell(value) for value in row.values()] for row in report.rows),
-        )
+        _print_coders(report)
     _tell_skipped(report.skipped)
     _leave(ended)
 
@@ -335,6 +331,30 @@ def _kernel_cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['of_read_speed']:.3f}",
         "" if times is None else f"{times:.1f}",
     )
+
+
+def _print_coders(report: "CoderReport") -> None:
+    typer.echo(_machine_line(report.machine))
+    for file in report.files:
+        name = file["file"]
+        _print_rows(
+            f"{name}: {file['samples']} samples of {_times(file['shape'])}, {file['bits']} bit(s)",
+            [row for row in report.rows if row["file"] == name],
+            without=("file", "bits"),
+        )
+    if summary := report.summary():
+        _print_rows("means over the files", summary)
+
+
+def _print_rows(title: str, rows: Sequence[dict[str, Any]], without: Sequence[str] = ()) -> None:
+    typer.echo(title)
+    if rows:
+        names = [name for name in rows[0] if name not in without]
+        print_table(
+            "",
+            [name.replace("_", " ") for name in names],
+            ([_cell(row[name]) for name in names] for row in rows),
+        )
 
 
 def _machine_line(machine: dict[str, Any]) -> str:
