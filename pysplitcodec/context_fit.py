@@ -317,7 +317,8 @@ def _rounded(data: Planes, channel: int, network: Network, rng: np.random.Genera
     outputs = fitted[:units] / size[:, None] * 256
     shift = 16
     while shift > 1 and (
-        np.abs(outputs).sum(axis=0).max() * 2**shift > 65000 or np.abs(outputs).max() * 2**shift > 32767
+        np.abs(outputs).sum(axis=0).max() * 2**shift > 65000
+        or np.abs(outputs).max() * 2**shift > 32767
     ):
         shift -= 1
     bound = min(32767, 65000 // units) if shift == 1 else 32767
@@ -328,7 +329,7 @@ def _rounded(data: Planes, channel: int, network: Network, rng: np.random.Genera
         struct.pack("<2B", tap.back, (tap.row + REACH) * 5 + tap.column + REACH + 128 * tap.is_set)
         for tap in taps
     )
-    return (
+    body: bytes = (
         struct.pack("<4B", len(taps), units, linear, shift)
         + places
         + weights.astype(np.int8).tobytes()
@@ -336,3 +337,4 @@ def _rounded(data: Planes, channel: int, network: Network, rng: np.random.Genera
         + whole.T.astype("<i2").tobytes()
         + table.T.tobytes()
     )
+    return body
