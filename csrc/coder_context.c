@@ -132,18 +132,28 @@ static size_t bias_count(uint32_t bits) {
     return contexts_of(bits) * (nodes_of(bits) + 1) + (bits > 4 ? (size_t)1 << bits : 0);
 }
 
+#if SPC_HOSTED
+/* Bytes of all levels with their margins, and of those behind; as many as nobody has instead of
+ * more than can be counted. */
+static size_t inputs_size(const spc_planes *planes) {
+    const uint64_t rows = (uint64_t)planes->rows + 2 * SPC_CONTEXT_REACH;
+    const uint64_t size = planes->channels * rows * (planes->columns + SPC_CONTEXT_REACH) +
+                          SPC_CONTEXT_REACH + SPC_CONTEXT_BLOCK;
+    return size < SIZE_MAX / 8 ? (size_t)size : SIZE_MAX / 8;
+}
+#endif
+
 static size_t work_size(const spc_planes *planes) {
     size_t size = sizeof(spc_context_state) + _Alignof(spc_context_state) - 1 +
                   bias_count(planes->bits) * sizeof(int16_t);
 #if SPC_HOSTED
-    size += planes->n + 2 * SPC_CONTEXT_SLACK;
+    size += 2 * inputs_size(planes);
 #endif
     return size;
 }
 
-/* The state at the start of `work`.  `*symbols` is where neighbours will be looked for, if that is
- * not where the caller has them. */
-static spc_context_state *start(const spc_planes *planes, void *work, uint8_t **symbols) {
+/* The state at the start of `work`. */
+static spc_context_state *start(const spc_planes *planes, void *work) {
     const uint32_t bits = planes->bits;
     const uintptr_t misaligned = (uintptr_t)work % _Alignof(spc_context_state);
     uint8_t *at = (uint8_t *)work + (misaligned ? _Alignof(spc_context_state) - misaligned : 0);
@@ -154,34 +164,59 @@ static spc_context_state *start(const spc_planes *planes, void *work, uint8_t **
     state->bias = (int16_t *)(void *)(at + sizeof *state);
     state->low_bias = state->bias + contexts_of(bits) * (nodes_of(bits) + 1);
     memset(state->bias, 0, count * sizeof(int16_t));
-    for (uint32_t i = 0; i <= SPC_CONTEXT_NODES; i++) {
-        state->gain[i] = 65536;
-    }
 #if SPC_HOSTED
-    state->net.behind = 0; /* nothing is known to be inside */
-    *symbols = (uint8_t *)(state->bias + count) + SPC_CONTEXT_SLACK;
-#else
-    (void)symbols;
+    {
+        spc_context_inputs *inputs = &state->inputs;
+        uint8_t *first = (uint8_t *)(state->bias + count);
+        inputs->row = planes->columns + SPC_CONTEXT_REACH;
+        inputs->plane = (planes->rows + 2 * SPC_CONTEXT_REACH) * inputs->row;
+        inputs->is_set = inputs_size(planes);
+        inputs->levels = first + SPC_CONTEXT_REACH + SPC_CONTEXT_REACH * inputs->row;
+        memset(first, 0, 2 * inputs->is_set);
+    }
 #endif
     return state;
+}
+
+void spc_context_put_row(spc_context_state *state, const uint8_t *symbols) {
+#if SPC_HOSTED
+    const spc_context_inputs *inputs = &state->inputs;
+    const size_t columns = state->planes->columns;
+    uint8_t *levels =
+        inputs->levels + state->block.channel * inputs->plane + state->block.row * inputs->row;
+    uint8_t *is_set = levels + inputs->is_set;
+    for (size_t i = 0; i < columns; i++) {
+        const uint8_t level = (uint8_t)(symbols[i] >> state->lowest);
+        levels[i] = level;
+        is_set[i] = level > 0;
+    }
+#else
+    (void)state;
+    (void)symbols;
+#endif
 }
 
 /* ------------------------------------------------------------------ one channel */
 
 #if SPC_HOSTED
 
-static void lay_out(spc_context_network *net, uint32_t bits) {
+static void lay_out(spc_context_network *net, const spc_context_inputs *inputs, uint32_t bits) {
     const spc_context_channel *channel = &net->channel;
     const uint32_t units = channel->units;
     memset(net->floors, 0, sizeof net->floors);
     memset(net->biases, 0, sizeof net->biases);
     memset(net->outputs, 0, sizeof net->outputs);
     memset(net->pairs, 0, (channel->taps + 1) / 2 * sizeof net->pairs[0]);
+    net->offsets[channel->taps] = 0; /* the other one of the last pair, if the taps are odd */
     for (uint32_t j = 0; j < units; j++) {
         net->floors[j] = j < channel->linear ? INT16_MIN : 0;
         net->biases[j] = (int16_t)load_i16(channel->biases + 2 * (size_t)j);
     }
     for (uint32_t i = 0; i < channel->taps; i++) {
+        const spc_context_tap tap = spc_context_tap_at(channel->places + 2 * (size_t)i);
+        net->offsets[i] = tap.row * (ptrdiff_t)inputs->row + tap.column -
+                          (ptrdiff_t)(tap.back * inputs->plane) +
+                          (tap.most == 1 ? (ptrdiff_t)inputs->is_set : 0);
         for (uint32_t j = 0; j < units; j++) {
             net->pairs[i / 2][j][i % 2] = (int8_t)channel->weights[(size_t)i * units + j];
         }
@@ -194,62 +229,14 @@ static void lay_out(spc_context_network *net, uint32_t bits) {
     }
 }
 
-/* Where the taps are from a symbol in row `from`. */
-static void aim(spc_context_network *net, const spc_planes *planes, size_t from) {
-    const int64_t rows = (int64_t)planes->rows, columns = (int64_t)planes->columns;
-    const uint32_t taps = net->channel.taps;
-    for (uint32_t i = 0; i < taps; i++) {
-        const spc_context_tap tap = spc_context_tap_at(net->channel.places + 2 * (size_t)i);
-        const int64_t row = (int64_t)from + tap.row;
-        const int is_inside = row >= 0 && row < rows;
-        const int64_t offset = tap.row * columns + tap.column - (int64_t)tap.back * rows * columns;
-        net->offsets[i] = is_inside ? (int32_t)offset : 0;
-        net->most[i] = is_inside ? (uint8_t)tap.most : 0;
-        net->steps[i] = (uint8_t)(tap.column + SPC_CONTEXT_REACH);
-    }
-    /* the other one of the last pair, if the taps are odd */
-    net->offsets[taps] = 0;
-    net->most[taps] = 0;
-    net->steps[taps] = SPC_CONTEXT_REACH;
-}
-
-/* Which of a block's columns have a neighbour in the row, for each step to the side. */
-static void find_inside(spc_context_network *net, size_t column, size_t left) {
-    /* only so near to an end of the row does it matter where the block is */
-    const int32_t before = column < SPC_CONTEXT_REACH ? (int32_t)column : SPC_CONTEXT_REACH;
-    const int32_t behind = left < 2 * SPC_CONTEXT_BLOCK ? (int32_t)left : 2 * SPC_CONTEXT_BLOCK;
-    if (net->before == before && net->behind == behind) {
-        return;
-    }
-    net->before = before;
-    net->behind = behind;
-    for (int32_t step = -SPC_CONTEXT_REACH; step <= SPC_CONTEXT_REACH; step++) {
-        uint8_t *inside = net->inside[step + SPC_CONTEXT_REACH];
-        for (int32_t i = 0; i < SPC_CONTEXT_BLOCK; i++) {
-            inside[i] = i + step >= -before && i + step < behind ? 0xff : 0;
-        }
-    }
-}
-
 #endif
 
 const uint8_t *spc_context_start_channel(spc_context_state *state, const uint8_t *model) {
     const uint8_t *next = read_channel(model, state->planes->bits, &state->net.channel);
-    memset(state->channel_bias, 0, sizeof state->channel_bias);
 #if SPC_HOSTED
-    lay_out(&state->net, state->planes->bits);
+    lay_out(&state->net, &state->inputs, state->planes->bits);
 #endif
     return next;
-}
-
-void spc_context_start_row(spc_context_state *state, size_t row) {
-    state->block.row = row;
-#if SPC_HOSTED
-    /* the rows in between see the same */
-    if (row <= SPC_CONTEXT_REACH || row + SPC_CONTEXT_REACH >= state->planes->rows) {
-        aim(&state->net, state->planes, row);
-    }
-#endif
 }
 
 /* The columns from here on, as many as there are in a block. */
@@ -258,9 +245,6 @@ void spc_context_start_block(spc_context_state *state, const uint8_t *at, size_t
     state->block.at = at;
     state->block.column = column;
     state->block.count = left < SPC_CONTEXT_BLOCK ? left : SPC_CONTEXT_BLOCK;
-#if SPC_HOSTED
-    find_inside(&state->net, column, left);
-#endif
 }
 
 /* ------------------------------------------------------------------ the definition of a logit */
@@ -343,27 +327,16 @@ int spc_context_decode_reference(spc_context_state *state, const uint8_t *payloa
 
 static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *payload, size_t cap,
                      void *work, size_t work_len) {
-    uint8_t *copy = NULL;
-    spc_context_state *state = start(planes, work, &copy);
     (void)work_len;
-    if (copy) {
-        memcpy(copy, indices, planes->n);
-    }
-    return spc_kernels_get()->context_encode(state, copy ? copy : indices, payload, cap);
+    return spc_kernels_get()->context_encode(start(planes, work), indices, payload, cap);
 }
 
 static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
                          uint8_t *indices, void *work, size_t work_len) {
-    uint8_t *copy = NULL;
-    spc_context_state *state = start(planes, work, &copy);
+    spc_context_state *state = start(planes, work);
+    const int done = spc_kernels_get()->context_decode(state, payload, payload_len, indices);
     (void)work_len;
-    if (!spc_kernels_get()->context_decode(state, payload, payload_len, copy ? copy : indices)) {
-        return SPC_ERROR_CORRUPT;
-    }
-    if (copy) {
-        memcpy(indices, copy, planes->n);
-    }
-    return SPC_OK;
+    return done ? SPC_OK : SPC_ERROR_CORRUPT;
 }
 
 const spc_coder_ops spc_coder_context_ops = {

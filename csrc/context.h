@@ -60,47 +60,64 @@ typedef struct spc_context_network {
     int16_t biases[SPC_CONTEXT_UNITS];
     int16_t outputs[SPC_CONTEXT_NODES + 1][SPC_CONTEXT_UNITS];
     int8_t pairs[(SPC_CONTEXT_TAPS + 1) / 2][SPC_CONTEXT_UNITS][2]; /* of taps */
-    int32_t offsets[SPC_CONTEXT_TAPS + 1]; /* of a tap's symbol; 0 where its row is outside */
-    uint8_t most[SPC_CONTEXT_TAPS + 1];    /* of a tap's level; 0 where its row is outside */
-    uint8_t steps[SPC_CONTEXT_TAPS + 1];   /* which row of `inside` a tap needs */
-    uint8_t inside[2 * SPC_CONTEXT_REACH + 1][SPC_CONTEXT_BLOCK]; /* 0xff or 0 */
-    int32_t before, behind; /* columns of the row, from the block's first one, that it is for */
+    ptrdiff_t offsets[SPC_CONTEXT_TAPS + 1]; /* of a tap's input from the symbol's level */
 #endif
 } spc_context_network;
+
+#if SPC_HOSTED
+/*
+ * Levels of the symbols, and whether there is one at all, each plane with margins of zeros: so that
+ * a tap is always there, at an offset of its own.  One margin of columns serves two rows.  Kernels
+ * may read SPC_CONTEXT_BLOCK bytes more than a row's end.
+ */
+typedef struct spc_context_inputs {
+    uint8_t *levels;           /* of the first channel's first row */
+    size_t row, plane, is_set; /* bytes from one to the next, and from levels to the others */
+} spc_context_inputs;
+#endif
 
 /* Columns of a row that are next. */
 typedef struct spc_context_block {
     const uint8_t *at; /* the first symbol */
+    uint32_t channel;
     size_t row, column, count;
 } spc_context_block;
 
-/* Of a coder while it goes through a feature.  What it learns has an entry for each node, of which
- * the first is not used. */
+/* Of a coder while it goes through a feature. */
 typedef struct spc_context_state {
     const spc_planes *planes;
     uint32_t lowest; /* bits of an index below its level */
     spc_context_block block;
     spc_context_network net;
+#if SPC_HOSTED
+    spc_context_inputs inputs;
+#endif
     int16_t sums[SPC_CONTEXT_BLOCK * SPC_CONTEXT_UNITS];
     int32_t logits[SPC_CONTEXT_BLOCK * (SPC_CONTEXT_NODES + 1)];
-    uint32_t gain[SPC_CONTEXT_NODES + 1];
-    int16_t channel_bias[SPC_CONTEXT_NODES + 1];
     int16_t *bias;     /* [contexts][nodes], for the whole feature */
     int16_t *low_bias; /* [2^bits], of the nodes that the model does not predict */
 } spc_context_state;
 
+#if SPC_HOSTED
+/* The level of the block's first symbol. */
+static inline const uint8_t *spc_context_input(const spc_context_state *state) {
+    const spc_context_inputs *inputs = &state->inputs;
+    const spc_context_block *block = &state->block;
+    return inputs->levels + block->channel * inputs->plane + block->row * inputs->row +
+           block->column;
+}
+#endif
+
 /* Steps of the template that do not depend on the instruction set. */
 const uint8_t *spc_context_start_channel(spc_context_state *state, const uint8_t *model);
-void spc_context_start_row(spc_context_state *state, size_t row);
 void spc_context_start_block(spc_context_state *state, const uint8_t *at, size_t column);
+/* The block's row is known. */
+void spc_context_put_row(spc_context_state *state, const uint8_t *symbols);
 
-/* Payload of `symbols`, or 0 if it does not fit; and the reverse.  Where there is room, the
- * symbols have SPC_CONTEXT_SLACK bytes before and behind them that may be read. */
+/* Payload of `symbols`, or 0 if it does not fit; and the reverse. */
 size_t spc_context_encode_reference(spc_context_state *state, const uint8_t *symbols,
                                     uint8_t *payload, size_t cap);
 int spc_context_decode_reference(spc_context_state *state, const uint8_t *payload, size_t len,
                                  uint8_t *symbols);
-
-#define SPC_CONTEXT_SLACK 64
 
 #endif

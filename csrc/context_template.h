@@ -9,11 +9,23 @@
 #ifndef SPC_CONTEXT_TEMPLATE_H
 #define SPC_CONTEXT_TEMPLATE_H
 
+#include <string.h>
+
 #include "context.h"
 #include "context_logistic.h"
 #include "range_coder.h"
 
 #define CONTEXT_INLINE CONTEXT_TARGET __attribute__((always_inline)) static inline
+
+/* The loops over a symbol's decisions have few turns, which compilers know but do not always use.
+ */
+#if !SPC_HOSTED
+#define UNROLLED
+#elif defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 8")
+#endif
 
 /* Biases are in 1/1024, gains in 1/65536. */
 
@@ -41,10 +53,30 @@ CONTEXT_INLINE uint32_t code_bit(const direction *way, int32_t logit, uint32_t b
     return bit;
 }
 
+/* A decision that has been coded: where the biases of its context are, what was predicted, and by
+ * how much that was mistaken. */
+typedef struct lesson {
+    int16_t *bias;
+    uint32_t node;
+    int32_t logit, mistake;
+} lesson;
+
 /* >> of a negative number rounds down, with every compiler that we know.  Nothing here is clamped:
  * it would take longer, and what goes out of range by some strange feature may as well wrap. */
-CONTEXT_INLINE void learn(int16_t *bias, int32_t mistake, uint32_t shift) {
+CONTEXT_INLINE void correct(int16_t *bias, int32_t mistake, uint32_t shift) {
     *bias = (int16_t)(*bias + ((mistake + (1 << (shift - 1))) >> shift));
+}
+
+/* What is learned of each node beside the biases of contexts; the first entries are not used. */
+typedef struct learned {
+    uint32_t gain[SPC_CONTEXT_NODES + 1];
+    int16_t bias[SPC_CONTEXT_NODES + 1]; /* in this channel */
+} learned;
+
+CONTEXT_INLINE void learn(learned *all, const lesson *from) {
+    all->gain[from->node] += (uint32_t)((from->mistake * from->logit) >> 15);
+    correct(&from->bias[from->node], from->mistake, 9);
+    correct(&all->bias[from->node], from->mistake, 9);
 }
 
 CONTEXT_INLINE int32_t scaled(int32_t logit, uint32_t gain) {
@@ -52,28 +84,27 @@ CONTEXT_INLINE int32_t scaled(int32_t logit, uint32_t gain) {
 }
 
 /* `index` is of use to an encoder alone.  lefts: of each node, `left_step` apart */
-CONTEXT_INLINE uint32_t code_index(spc_context_state *state, const direction *way, int16_t *bias,
-                                   const int32_t *logits, const int8_t *lefts, uint32_t left_step,
-                                   uint32_t index, uint32_t bits) {
+CONTEXT_INLINE uint32_t code_index(const learned *all, int16_t *low_bias, const direction *way,
+                                   int16_t *bias, const int32_t *logits, const int8_t *lefts,
+                                   uint32_t left_step, uint32_t index, uint32_t bits,
+                                   lesson *lessons) {
     const uint32_t node_bits = bits < 4 ? bits : 4;
     uint32_t node = 1;
-    int32_t mistake;
-    for (uint32_t i = 1; i <= node_bits; i++) {
+    UNROLLED
+    for (uint32_t i = 0; i < node_bits; i++) {
         const int32_t logit = logits[node - 1];
-        const int32_t learned = (bias[node] + state->channel_bias[node] + 2) >> 2;
+        const int32_t corrected = (bias[node] + all->bias[node] + 2) >> 2;
         const int32_t left = lefts[(node - 1) * left_step] * 16;
-        const int32_t better = scaled(logit, state->gain[node]) + left + learned;
-        const uint32_t bit = code_bit(way, better, index >> (bits - i) & 1, &mistake);
-        state->gain[node] += (uint32_t)((mistake * logit) >> 15);
-        learn(&bias[node], mistake, 9);
-        learn(&state->channel_bias[node], mistake, 10);
-        node = 2 * node + bit;
+        const int32_t better = scaled(logit, all->gain[node]) + left + corrected;
+        lessons[i] = (lesson){bias, node, logit, 0};
+        node = 2 * node + code_bit(way, better, index >> (bits - 1 - i) & 1, &lessons[i].mistake);
     }
-    for (uint32_t i = node_bits + 1; i <= bits; i++) {
-        const int32_t learned = (state->low_bias[node] + 2) >> 2;
-        const uint32_t bit = code_bit(way, learned, index >> (bits - i) & 1, &mistake);
-        learn(&state->low_bias[node], mistake, 8);
-        node = 2 * node + bit;
+    UNROLLED
+    for (uint32_t i = node_bits; i < bits; i++) {
+        int16_t *own = &low_bias[node];
+        int32_t mistake;
+        node = 2 * node + code_bit(way, (*own + 2) >> 2, index >> (bits - 1 - i) & 1, &mistake);
+        correct(own, mistake, 8);
     }
     return node - (1u << bits);
 }
@@ -85,23 +116,43 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
     const uint32_t node_bits = bits < 4 ? bits : 4, near = bits < 2 ? bits : 2, far = bits - near;
     const size_t columns = planes->columns, stride = bits == 1 ? 1 : (size_t)1 << node_bits;
     const uint8_t *model = planes->model->bytes + SPC_MODEL_HEADER;
+    /* Lessons are learned one symbol late, so that a prediction need not wait for the one before */
+    lesson before[4], now[4];
+    learned all;
+    int16_t *bias = state->bias, *low_bias = state->low_bias;
+    const int8_t *lefts;
     uint8_t *at = symbols;
+    for (uint32_t node = 0; node <= SPC_CONTEXT_NODES; node++) {
+        all.gain[node] = 65536;
+    }
     for (uint32_t c = 0; c < planes->channels; c++) {
+        state->block.channel = c;
         model = spc_context_start_channel(state, model);
+        lefts = (const int8_t *)state->net.channel.lefts;
+        memset(all.bias, 0, sizeof all.bias);
+        for (uint32_t k = 0; k < node_bits; k++) {
+            before[k] = (lesson){bias, 1, 0, 0}; /* nothing */
+        }
         for (size_t row = 0; row < planes->rows; row++) {
             uint32_t left = 0, left_of_left = 0, up_left = 0;
-            spc_context_start_row(state, row);
+            state->block.row = row;
             for (size_t first = 0; first < columns; first += SPC_CONTEXT_BLOCK) {
+                const int32_t *logits = state->logits;
+                const uint8_t *end;
                 spc_context_start_block(state, at, first);
                 context_logits(state, bits);
-                for (size_t i = 0; i < state->block.count; i++, at++) {
+                for (end = at + state->block.count; at < end; at++, logits += stride) {
                     const uint32_t up = row > 0 ? (uint32_t)*(at - columns) >> far : 0;
                     const uint32_t context = (left << near | up) << near | up_left;
-                    const uint8_t *lefts = state->net.channel.lefts + (left << near | left_of_left);
+                    const int8_t *beside = lefts + (left << near | left_of_left);
                     const uint32_t index =
-                        code_index(state, way, state->bias + ((size_t)context << node_bits),
-                                   state->logits + i * stride, (const int8_t *)lefts,
-                                   1u << 2 * near, *at, bits);
+                        code_index(&all, low_bias, way, bias + ((size_t)context << node_bits),
+                                   logits, beside, 1u << 2 * near, *at, bits, now);
+                    UNROLLED
+                    for (uint32_t k = 0; k < node_bits; k++) {
+                        learn(&all, &before[k]);
+                        before[k] = now[k];
+                    }
                     if (!way->encoder) {
                         *at = (uint8_t)index;
                     }
@@ -109,6 +160,9 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
                     left = index >> far;
                     up_left = up;
                 }
+            }
+            if (!way->encoder) {
+                spc_context_put_row(state, at - columns);
             }
         }
     }
@@ -121,6 +175,13 @@ CONTEXT_INLINE size_t encode_with(spc_context_state *state, const uint8_t *symbo
     uint8_t *from = (uint8_t *)(uintptr_t)symbols; /* an encoder does not write there */
     if (!spc_range_encoder_start(&rc, payload, cap)) {
         return 0;
+    }
+    for (uint32_t c = 0; c < state->planes->channels; c++) {
+        for (size_t row = 0; row < state->planes->rows; row++, symbols += state->planes->columns) {
+            state->block.channel = c;
+            state->block.row = row;
+            spc_context_put_row(state, symbols);
+        }
     }
     CONTEXT_WITH_BITS(state->planes->bits, code_all(state, &way, from, BITS));
     return spc_range_finish_short(&rc, payload);

@@ -137,7 +137,7 @@ def _size(data: Planes, taps: int, units: int) -> int:
 def _shares(data: Planes, candidates: list[int], budget: int) -> tuple[int, int]:
     """Units, and the most taps of a channel, that the budget suffices for."""
     fitting: list[tuple[int, int]] = []
-    for units in (8, 4, 2, 1):
+    for units in (16, 8, 4, 2, 1):
         for most in range(MOST_TAPS, 0, -1):
             if sum(_size(data, min(n, most), units) for n in candidates) <= budget:
                 fitting.append((units, most))
@@ -189,7 +189,7 @@ def _regress(
 
 
 def _logistic(x: Any) -> Any:
-    return 1 / (1 + np.exp(-x))
+    return 0.5 + 0.5 * np.tanh(0.5 * x)  # without overflow
 
 
 def _one_hot(data: Planes, lefts: Ints) -> Floats:

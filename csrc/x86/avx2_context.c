@@ -6,20 +6,6 @@
 #define COLUMNS 16
 #define UNITS 8
 
-/* Sixteen levels of a tap, 0 where its symbol is outside. */
-AVX2_INLINE __m128i levels(const spc_context_state *state, uint32_t tap, size_t column) {
-    const spc_context_network *net = &state->net;
-    const uint8_t *inside = net->inside[net->steps[tap]] + column;
-    const __m128i shift = _mm_cvtsi32_si128((int)state->lowest);
-    __m128i x =
-        _mm_loadu_si128((const __m128i *)(state->block.at + net->offsets[tap] + (ptrdiff_t)column));
-    if (state->lowest) {
-        x = _mm_and_si128(_mm_srl_epi16(x, shift), _mm_set1_epi8((char)(0xff >> state->lowest)));
-    }
-    x = _mm_min_epu8(x, _mm_set1_epi8((char)net->most[tap]));
-    return _mm_and_si128(x, _mm_loadu_si128((const __m128i *)inside));
-}
-
 /* Rows of eight units from columns of them, in either half. */
 AVX2_INLINE void turn(__m256i a[UNITS]) {
     __m256i b[UNITS];
@@ -68,11 +54,13 @@ AVX2_INLINE void sum_units(const spc_context_network *net, const __m256i *x, uin
 
 AVX2_INLINE void context_sums(spc_context_state *state) {
     const spc_context_network *net = &state->net;
+    const uint8_t *at = spc_context_input(state);
     int16_t *sums = state->sums;
-    __m256i x[128];
-    for (size_t column = 0; column < state->block.count; column += COLUMNS, sums += 16 * COLUMNS) {
+    __m256i x[SPC_CONTEXT_TAPS / 2 + 1];
+    for (size_t done = 0; done < state->block.count; done += COLUMNS, at += COLUMNS) {
         for (uint32_t i = 0; i < net->channel.taps; i += 2) {
-            const __m128i even = levels(state, i, column), odd = levels(state, i + 1, column);
+            const __m128i even = _mm_loadu_si128((const __m128i *)(at + net->offsets[i]));
+            const __m128i odd = _mm_loadu_si128((const __m128i *)(at + net->offsets[i + 1]));
             x[i / 2] = _mm256_set_m128i(_mm_unpackhi_epi8(even, odd), _mm_unpacklo_epi8(even, odd));
         }
         sum_units(net, x, 0, sums);
@@ -83,6 +71,7 @@ AVX2_INLINE void context_sums(spc_context_state *state) {
                 memset(sums + i * SPC_CONTEXT_UNITS + UNITS, 0, UNITS * sizeof *sums);
             }
         }
+        sums += COLUMNS * SPC_CONTEXT_UNITS;
     }
 }
 

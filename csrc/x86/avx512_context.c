@@ -8,20 +8,6 @@
 
 _Static_assert(COLUMNS == SPC_CONTEXT_BLOCK, "one pass for a block");
 
-/* The levels of a tap, 0 where its symbol is outside. */
-AVX512_INLINE __m256i levels(const spc_context_state *state, uint32_t tap) {
-    const spc_context_network *net = &state->net;
-    const uint8_t *inside = net->inside[net->steps[tap]];
-    const __m128i shift = _mm_cvtsi32_si128((int)state->lowest);
-    __m256i x = _mm256_loadu_si256((const __m256i *)(state->block.at + net->offsets[tap]));
-    if (state->lowest) {
-        x = _mm256_and_si256(_mm256_srl_epi16(x, shift),
-                             _mm256_set1_epi8((char)(0xff >> state->lowest)));
-    }
-    x = _mm256_min_epu8(x, _mm256_set1_epi8((char)net->most[tap]));
-    return _mm256_and_si256(x, _mm256_loadu_si256((const __m256i *)inside));
-}
-
 /* Rows of eight units from columns of them, in each quarter. */
 AVX512_INLINE void turn(__m512i a[UNITS]) {
     __m512i b[UNITS];
@@ -74,10 +60,12 @@ AVX512_INLINE void sum_units(const spc_context_network *net, const __m512i *x, u
 
 AVX512_INLINE void context_sums(spc_context_state *state) {
     const spc_context_network *net = &state->net;
+    const uint8_t *at = spc_context_input(state);
     int16_t *sums = state->sums;
-    __m512i x[128];
+    __m512i x[SPC_CONTEXT_TAPS / 2 + 1];
     for (uint32_t i = 0; i < net->channel.taps; i += 2) {
-        const __m256i even = levels(state, i), odd = levels(state, i + 1);
+        const __m256i even = _mm256_loadu_si256((const __m256i *)(at + net->offsets[i]));
+        const __m256i odd = _mm256_loadu_si256((const __m256i *)(at + net->offsets[i + 1]));
         x[i / 2] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_unpacklo_epi8(even, odd)),
                                       _mm256_unpackhi_epi8(even, odd), 1);
     }
