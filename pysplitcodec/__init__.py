@@ -8,6 +8,7 @@ from __future__ import annotations
 from pysplitcodec import errors
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.codec import Codec, coders, decode, encode
+from pysplitcodec.context_model import ContextModel
 from pysplitcodec.errors import SplitCodecError
 from pysplitcodec.frame import FrameInfo, inspect, read_frames
 from pysplitcodec.native import core as _core
@@ -15,6 +16,7 @@ from pysplitcodec.native import core as _core
 __all__ = [
     "Codebook",
     "Codec",
+    "ContextModel",
     "FrameInfo",
     "SplitCodecError",
     "__version__",

@@ -22,7 +22,7 @@ from pysplitcodec.errors import (
     FrameError,
     FrameLimitError,
 )
-from pysplitcodec.model import CoderModel, load_model
+from pysplitcodec.model import NEED_MODEL, CoderModel, load_model
 from pysplitcodec.native import CODERS, DTYPES, core, numpy_dtype
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ _COMPACT, _SELF_DESCRIBING = 0, 1
 _MAX_ELEMENTS = 0x1FFFFFFF
 _MAX_RANK = 8
 _MAX_GROUPS = 65536
-_NEED_MODEL = {"rans": "RansModel", "context": "ContextModel"}
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
@@ -112,7 +111,7 @@ class Codec:
             -1 if self.channel_axis is None else self.channel_axis,
             dtype_number,
             self.shape,
-            None if model is None else model._native,
+            None if model is None else model.native,
         )
         self.id: int = self._native.id()
 
@@ -409,8 +408,8 @@ def _checked_codebooks(
 
 def _checked_model(model: CoderModel | None, coder: str, codec: Codec) -> CoderModel | None:
     if model is None:
-        if coder in _NEED_MODEL:
-            raise CoderModelError(f"coder {coder!r} has no model: expected a {_NEED_MODEL[coder]}")
+        if coder in NEED_MODEL:
+            raise CoderModelError(f"coder {coder!r} has no model: expected a {NEED_MODEL[coder]}")
         return None
     if not isinstance(model, CoderModel):
         raise ArgumentError(f"model is a {type(model).__name__}: expected a coder's model")

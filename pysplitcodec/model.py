@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["CoderModel", "checked_planes", "load_model"]
+__all__ = ["NEED_MODEL", "CoderModel", "checked_planes", "load_model"]
+
+# Coders that do nothing without a model, and its class.
+NEED_MODEL = {"rans": "RansModel", "context": "ContextModel"}
 
 _Model = TypeVar("_Model", bound="CoderModel")
 
@@ -40,6 +43,11 @@ class CoderModel:
                 f"model is one of coder {core.coder_name(self._native.coder())!r}: "
                 f"expected one of {self.coder!r}"
             )
+
+    @property
+    def native(self) -> Any:
+        """The core's view of it."""
+        return self._native
 
     @property
     def bits(self) -> int:

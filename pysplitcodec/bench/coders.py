@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 import pysplitcodec as sc
-from pysplitcodec.bench.compressors import Coder, peers, unit
+from pysplitcodec.bench.compressors import Coder, Skip, peers, unit
 from pysplitcodec.bench.machine import describe
 from pysplitcodec.bench.operations import Array
 from pysplitcodec.bench.samples import Samples
 from pysplitcodec.bench.timing import median_ns
+from pysplitcodec.model import NEED_MODEL, CoderModel
 from pysplitcodec.native import CODERS, core
 
 __all__ = ["CoderReport", "measure"]
@@ -66,7 +67,8 @@ def measure(
     for number, samples in enumerate(files, 1):
         report.files.append(samples.describe())
         lzma_name, lzma = unit(samples, report.skip)
-        coders = {**_ours(samples), lzma_name: lzma, **peers(samples, report.skip)}
+        ours = _ours(samples, report.skip, progress)
+        coders = {**ours, lzma_name: lzma, **peers(samples, report.skip)}
         for name, coder in coders.items():
             progress(f"{number} of {len(files)}, {samples.file}: {name}")
             row = {"file": samples.file, "coder": name, "bits": samples.bits}
@@ -102,25 +104,42 @@ def _encode(coder: Coder) -> list[Any]:
     return [coder.encode(sample) for sample in coder.samples]
 
 
-def _ours(samples: Samples) -> dict[str, Coder]:
-    """The coders of this build."""
+def _ours(samples: Samples, skip: Skip, progress: Callable[[str], None]) -> dict[str, Coder]:
+    """The coders of this build: those that need no model, then those that have learned one."""
+    plain = [name for name, there in sc.coders().items() if there and name not in NEED_MODEL]
+    coders = {name: _one_of_ours(samples, name, None) for name in plain}
+    if samples.calibration is None:
+        skip("trained coders", f"{samples.file} has no calibration")
+        return coders
+    for name, model_of in _TRAINED.items():
+        progress(f"{samples.file}: {name} learns")
+        model = model_of(samples.calibration, samples.bits)
+        coders[name] = _one_of_ours(samples, model.coder, model)
+    return coders
+
+
+def _one_of_ours(samples: Samples, coder: str, model: CoderModel | None) -> Coder:
     shape, bits = samples.indices.shape[1:], samples.bits
     restored = np.empty(shape, np.uint8)
+    native = None if model is None else model.native
 
-    def encode(number: int, sample: Array) -> tuple[bytes, int]:
-        return core.coder_encode(number, shape, bits, sample)
+    def encode(sample: Array) -> tuple[bytes, int]:
+        return core.coder_encode(CODERS[coder], shape, bits, sample, -1, native)
 
     def decode(coded: tuple[bytes, int]) -> Array:
-        core.coder_decode(coded[1], shape, bits, coded[0], restored)
+        core.coder_decode(coded[1], shape, bits, coded[0], restored, -1, native)
         return restored
 
-    return {
-        name: Coder(
-            partial(encode, CODERS[name]),
-            decode,
-            samples=list(samples.indices),
-            length=lambda coded: len(coded[0]),
-        )
-        for name, there in sc.coders().items()
-        if there
-    }
+    return Coder(
+        encode,
+        decode,
+        samples=list(samples.indices),
+        length=lambda coded: len(coded[0]),
+        model_bytes=0 if model is None else len(model.to_bytes()),
+    )
+
+
+_TRAINED: dict[str, Callable[[Array, int], CoderModel]] = {
+    "context 4 kB": partial(sc.ContextModel.fit, budget_bytes=4096),
+    "context 40 kB": partial(sc.ContextModel.fit, budget_bytes=40000),
+}
