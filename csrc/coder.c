@@ -17,7 +17,7 @@ static const struct {
     [SPC_CODER_LZMA] = {"lzma", NULL},
 #endif
     [SPC_CODER_RANGE] = {"range", NULL},
-    [SPC_CODER_RANS] = {"rans", NULL},
+    [SPC_CODER_RANS] = {"rans", &spc_coder_rans_ops},
     [SPC_CODER_CONTEXT] = {"context", &spc_coder_context_ops},
 };
 

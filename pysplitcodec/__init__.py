@@ -12,12 +12,14 @@ from pysplitcodec.context_model import ContextModel
 from pysplitcodec.errors import SplitCodecError
 from pysplitcodec.frame import FrameInfo, inspect, read_frames
 from pysplitcodec.native import core as _core
+from pysplitcodec.rans import RansModel
 
 __all__ = [
     "Codebook",
     "Codec",
     "ContextModel",
     "FrameInfo",
+    "RansModel",
     "SplitCodecError",
     "__version__",
     "coders",

@@ -659,6 +659,7 @@ def test_import_needs_numpy_alone(tmp_path: Path) -> None:
             for name in (
                 *("", "._core", ".codebook", ".codec", ".errors", ".fit", ".frame", ".model"),
                 ".native",
+                ".rans",
             )
         )
     )

@@ -164,7 +164,7 @@ def test_vectors_cover_the_format() -> None:
     lengths = {tuple(entry["shape"]) for entry in entries if len(entry["shape"]) == 1}
     edges = [0, *(2**e + d for e in range(4, 10) for d in (-1, 0, 1)), 1, 2, 7, 8, 9]
     assert lengths >= {(edge,) for edge in edges}
-    assert sum(file.stat().st_size for file in VECTORS.glob("[A-z]*.*")) <= 545_000
+    assert sum(file.stat().st_size for file in VECTORS.glob("[A-z]*.*")) <= 580_000
 
 
 def test_vectors_cover_channels() -> None:
