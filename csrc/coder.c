@@ -16,7 +16,7 @@ static const struct {
 #else
     [SPC_CODER_LZMA] = {"lzma", NULL},
 #endif
-    [SPC_CODER_RANGE] = {"range", NULL},
+    [SPC_CODER_RANGE] = {"range", &spc_coder_range_ops},
     [SPC_CODER_RANS] = {"rans", &spc_coder_rans_ops},
     [SPC_CODER_CONTEXT] = {"context", &spc_coder_context_ops},
 };
@@ -210,13 +210,43 @@ static size_t moved_size(const view *of, const spc_coder_ops *ops) {
     return must_move(of, ops) ? of->planes.n : 0;
 }
 
+/* What a rival sees: it does without the model. */
+static spc_planes without_model(const view *of) {
+    spc_planes planes = of->planes;
+    planes.model = NULL;
+    return planes;
+}
+
+/* Of the coder, or its rival, which comes after it; and then of the rival's payload. */
+static size_t encode_work_size(const view *of, const spc_coder_ops *ops) {
+    size_t size = ops->encode_work_size(&of->planes);
+    if (ops->rival) {
+        const spc_planes planes = without_model(of);
+        const size_t rival = ops->rival->encode_work_size(&planes);
+        size = (rival > size ? rival : size) + spc_packed_size(planes.n, planes.bits);
+    }
+    return moved_size(of, ops) + size;
+}
+
 size_t spc_coder_encode_work_size(spc_coder coder, const spc_symbols *symbols) {
     const spc_coder_ops *ops;
     view of;
     if (describe(coder, symbols, &ops, &of) != SPC_OK || of.planes.n == 0) {
         return 0;
     }
-    return moved_size(&of, ops) + ops->encode_work_size(&of.planes);
+    return encode_work_size(&of, ops);
+}
+
+/* Puts the rival's payload in the place of one of `len` bytes if it is smaller.  Its length, or 0.
+ */
+static size_t try_rival(const view *of, const spc_coder_ops *ops, const uint8_t *indices,
+                        uint8_t *payload, size_t len, uint8_t *work, size_t work_len) {
+    const size_t room = spc_packed_size(of->planes.n, of->planes.bits);
+    const spc_planes planes = without_model(of);
+    uint8_t *scratch = work + work_len - room;
+    len = ops->rival->encode(&planes, indices, scratch, len - 1, work, work_len - room);
+    memcpy(payload, scratch, len);
+    return len;
 }
 
 size_t spc_coder_decode_work_size(spc_coder coder, const spc_symbols *symbols) {
@@ -259,24 +289,34 @@ spc_status spc_coder_encode(spc_coder coder, const spc_symbols *symbols, const u
         return SPC_ERROR_CAPACITY;
     }
     moved = moved_size(&of, ops);
-    if (moved + ops->encode_work_size(&of.planes) > (work ? work_len : 0)) {
+    if (encode_work_size(&of, ops) > (work ? work_len : 0)) {
         return SPC_ERROR_WORK;
     }
     if (!indices_in_range(indices, of.planes.n, symbols->bits)) {
         return SPC_ERROR_ARGUMENT;
     }
     if (coder != SPC_CODER_PACK) {
+        const uint8_t *planar = moved ? work : indices;
+        uint8_t *rest = work ? (uint8_t *)work + moved : NULL;
         if (moved) {
             to_planes(&of, indices, work);
         }
-        len = ops->encode(&of.planes, moved ? work : indices, payload, packed_len - 1,
-                          work ? (uint8_t *)work + moved : NULL, work_len - moved);
+        len = ops->encode(&of.planes, planar, payload, packed_len - 1, rest, work_len - moved);
+        *used = coder;
+        if (ops->rival) {
+            const size_t limit = len > 0 ? len : packed_len;
+            const size_t less = try_rival(&of, ops, planar, payload, limit, rest, work_len - moved);
+            if (less > 0) {
+                len = less;
+                *used = ops->rival_number;
+            }
+        }
         if (len > 0) {
             *payload_len = len;
-            *used = coder;
             return SPC_OK;
         }
     }
+    *used = SPC_CODER_PACK;
     *payload_len = spc_coder_pack_ops.encode(&of.planes, indices, payload, packed_len, NULL, 0);
     return SPC_OK;
 }

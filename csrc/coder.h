@@ -39,6 +39,11 @@ typedef struct spc_coder_ops {
      * channels, and whether the coder can do without. */
     int (*model_valid)(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels);
     int needs_model;
+
+    /* NULL, or one without a model that is used instead where its payload is smaller: a model can
+     * be wrong for a feature. */
+    const struct spc_coder_ops *rival;
+    spc_coder rival_number;
 } spc_coder_ops;
 
 /* Between the header and the checksum of a model. */

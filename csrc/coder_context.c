@@ -347,4 +347,8 @@ const spc_coder_ops spc_coder_context_ops = {
     .decode = decode,
     .model_valid = model_valid,
     .needs_model = 1,
+#if SPC_HOSTED
+    .rival = &spc_coder_range_ops,
+    .rival_number = SPC_CODER_RANGE,
+#endif
 };

@@ -173,7 +173,7 @@ CONTEXT_INLINE size_t encode_with(spc_context_state *state, const uint8_t *symbo
     spc_range_encoder rc;
     const direction way = {&rc, NULL};
     uint8_t *from = (uint8_t *)(uintptr_t)symbols; /* an encoder does not write there */
-    if (!spc_range_encoder_start(&rc, payload, cap)) {
+    if (!spc_range_encoder_start_short(&rc, payload, cap)) {
         return 0;
     }
     for (uint32_t c = 0; c < state->planes->channels; c++) {

@@ -19,17 +19,22 @@ typedef struct spc_range_encoder {
     const uint8_t *end; /* of the output but for the last bytes */
 } spc_range_encoder;
 
-/* 0 if there is no room for the last bytes. */
-static inline int spc_range_encoder_start(spc_range_encoder *rc, uint8_t *output, size_t cap) {
-    if (cap < SPC_RANGE_LAST_BYTES) {
+/* With room for the output and so many last bytes; 0 if there is none for those. */
+static inline int spc_range_encoder_start_for(spc_range_encoder *rc, uint8_t *output, size_t cap,
+                                              size_t last_bytes) {
+    if (cap < last_bytes) {
         return 0;
     }
     rc->low = 0;
     rc->range = 0xffffffff;
     rc->full = 0;
     rc->next = output;
-    rc->end = output + cap - SPC_RANGE_LAST_BYTES;
+    rc->end = output + cap - last_bytes;
     return 1;
+}
+
+static inline int spc_range_encoder_start(spc_range_encoder *rc, uint8_t *output, size_t cap) {
+    return spc_range_encoder_start_for(rc, output, cap, SPC_RANGE_LAST_BYTES);
 }
 
 /* Add 1 to the number that ends here.  Its first byte stands for the 0 before the point, which is
@@ -41,26 +46,37 @@ static inline void spc_range_carry(uint8_t *end) {
     } while (*end == 0);
 }
 
+static inline void spc_range_shift(spc_range_encoder *rc) {
+    if (rc->next == rc->end) {
+        rc->full = 1; /* and no more carries: they could go beyond the first byte */
+    } else {
+        if (rc->low >> 32) {
+            spc_range_carry(rc->next);
+        }
+        *rc->next++ = (uint8_t)(rc->low >> 24);
+    }
+    rc->low = (rc->low & 0xffffff) << 8;
+    rc->range <<= 8;
+}
+
+/* Twice after what is less likely than 1 in 256, never more often.  Not a loop: that is slower. */
 static inline void spc_range_normalise(spc_range_encoder *rc) {
     if (rc->range < 1u << 24) {
-        if (rc->next == rc->end) {
-            rc->full = 1; /* and no more carries: they could go beyond the first byte */
-        } else {
-            if (rc->low >> 32) {
-                spc_range_carry(rc->next);
-            }
-            *rc->next++ = (uint8_t)(rc->low >> 24);
+        spc_range_shift(rc);
+        if (rc->range < 1u << 24) {
+            spc_range_shift(rc);
         }
-        rc->low = (rc->low & 0xffffff) << 8;
-        rc->range <<= 8;
     }
 }
 
 /* A decision: `bound` of the range, 1 .. range - 1, is for a 0.  Does not branch on the bit, which
- * is hard to foresee, only on whether a byte is full. */
+ * is hard to foresee, only on whether a byte is full; written so that compilers cannot, and that
+ * the new range, which the next decision waits for, is two steps behind `bound`. */
 static inline void spc_range_put(spc_range_encoder *rc, uint32_t bound, uint32_t bit) {
-    rc->low += bound & (0u - bit);
-    rc->range = bit ? rc->range - bound : bound;
+    const uint32_t one = 0u - bit;
+    const uint32_t rest = (rc->range & one) - one;
+    rc->low += bound & one;
+    rc->range = rest + (bound ^ one); /* range - bound, or bound */
     spc_range_normalise(rc);
 }
 
@@ -87,20 +103,28 @@ static inline void spc_range_put_bit(spc_range_encoder *rc, uint32_t zero, uint3
     spc_range_put(rc, (rc->range >> SPC_PROBABILITY_BITS) * zero, bit);
 }
 
+/* Before spc_range_finish_short, which writes no more than one byte. */
+static inline int spc_range_encoder_start_short(spc_range_encoder *rc, uint8_t *output,
+                                                size_t cap) {
+    return spc_range_encoder_start_for(rc, output, cap, 1);
+}
+
 /*
  * The number in the range with the most zeros at its end, and those left out: a decoder reads zeros
  * where a payload has ended.  Returns the bytes of the payload, at least one; 0 if the output was
  * too small.
  */
 static inline size_t spc_range_finish_short(spc_range_encoder *rc, const uint8_t *output) {
-    const uint8_t *end;
     size_t len;
-    rc->low = (rc->low + 0xffffff) & ~(uint64_t)0xffffff; /* the range is 2^24 or more */
-    end = spc_range_finish(rc);
-    if (!end) {
+    if (rc->full) {
         return 0;
     }
-    len = (size_t)(end - output);
+    rc->low += 0xffffff; /* the range is 2^24 or more */
+    if (rc->low >> 32) {
+        spc_range_carry(rc->next);
+    }
+    *rc->next++ = (uint8_t)(rc->low >> 24);
+    len = (size_t)(rc->next - output);
     while (len > 1 && output[len - 1] == 0) {
         len--;
     }
@@ -143,6 +167,10 @@ static inline uint32_t spc_range_get_bit(spc_range_decoder *rc, uint32_t zero) {
     if (rc->range < 1u << 24) {
         rc->range <<= 8;
         spc_range_read(rc);
+        if (rc->range < 1u << 24) {
+            rc->range <<= 8;
+            spc_range_read(rc);
+        }
     }
     return bit;
 }

@@ -6,28 +6,35 @@ Importing this package needs numpy alone; everything heavier is imported where i
 from __future__ import annotations
 
 from pysplitcodec import errors
+from pysplitcodec.auto import Device, Trial, fit_codec, try_coders
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.codec import Codec, coders, decode, encode
 from pysplitcodec.context_model import ContextModel
 from pysplitcodec.errors import SplitCodecError
 from pysplitcodec.frame import FrameInfo, inspect, read_frames
 from pysplitcodec.native import core as _core
+from pysplitcodec.range_model import RangeModel
 from pysplitcodec.rans import RansModel
 
 __all__ = [
     "Codebook",
     "Codec",
     "ContextModel",
+    "Device",
     "FrameInfo",
+    "RangeModel",
     "RansModel",
     "SplitCodecError",
+    "Trial",
     "__version__",
     "coders",
     "decode",
     "encode",
     "errors",
+    "fit_codec",
     "inspect",
     "read_frames",
+    "try_coders",
 ]
 
 __version__ = _core.version()

@@ -13,7 +13,8 @@ from pysplitcodec.codebook import Codebook, as_plain
 from pysplitcodec.codec import Codec, coders
 from pysplitcodec.context_model import ContextModel
 from pysplitcodec.errors import ArgumentError, FeatureError
-from pysplitcodec.model import NEED_MODEL, CoderModel
+from pysplitcodec.model import CoderModel
+from pysplitcodec.range_model import RangeModel
 from pysplitcodec.rans import RansModel
 
 if TYPE_CHECKING:
@@ -104,9 +105,7 @@ def fit_codec(
     best = try_coders(codebook, features, channel_axis=channel_axis, device=device)[0]
     if best.codec.model is None:
         return best.codec
-    return fit_codec(
-        codebook, features, best.codec.coder, channel_axis=channel_axis, device=device
-    )
+    return fit_codec(codebook, features, best.codec.coder, channel_axis=channel_axis, device=device)
 
 
 def try_coders(
@@ -157,20 +156,17 @@ def _trial(codec: Codec, features: NDArray[Any], device: Device) -> Trial:
 def _learned(plain: Codec, coder: str, indices: NDArray[np.uint8], device: Device) -> Codec:
     """The codec with the coder, and what that learns from the indices."""
     axis = plain.channel_axis
+    planar = indices if axis is not None or indices.ndim >= 4 else indices[:, None]
+    at, room = 0 if axis is None else axis, device.model_bytes
     model: CoderModel | None = None
-    if coder in NEED_MODEL:
-        planar = indices if axis is not None or indices.ndim >= 4 else indices[:, None]
-        at = 0 if axis is None else axis
-        if coder == "rans":
-            model = RansModel.fit(planar, plain.bits, channel_axis=at)
-        else:
-            model = ContextModel.fit(
-                planar, plain.bits, channel_axis=at, budget_bytes=device.model_bytes
-            )
-        if len(model.to_bytes()) > device.model_bytes:
-            raise ArgumentError(
-                f"model_bytes is {device.model_bytes}: expected {len(model.to_bytes())} for {coder}"
-            )
+    if coder == "rans":
+        model = RansModel.fit(planar, plain.bits, channel_axis=at)
+    elif coder == "context":
+        model = ContextModel.fit(planar, plain.bits, channel_axis=at, budget_bytes=room)
+    elif coder == "range":
+        model = RangeModel.fit(planar, plain.bits, channel_axis=at, budget_bytes=room)
+    if model is not None and len(model) > room:
+        raise ArgumentError(f"model_bytes is {room}: expected {len(model)} for coder {coder!r}")
     return Codec(
         plain.codebook,
         coder,

@@ -13,7 +13,6 @@ from pysplitcodec.native import CODERS, core
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -100,12 +99,8 @@ def framed(coder: str, bits: int, channels: int, body: bytes) -> bytes:
 
 def load_model(data: bytes) -> CoderModel:
     """Return the model in `data`, of whatever coder.  Raises CoderModelError."""
-    number = core.Model(data).coder()
-    return next(kind for kind in _kinds() if CODERS[kind.coder] == number)(data)
-
-
-def _kinds() -> Sequence[type[CoderModel]]:
-    return CoderModel.__subclasses__()
+    name = core.coder_name(core.Model(data).coder())
+    return next(kind for kind in CoderModel.__subclasses__() if kind.coder == name)(data)
 
 
 def checked_planes(indices: NDArray[np.uint8], bits: int, channel_axis: int) -> NDArray[np.uint8]:

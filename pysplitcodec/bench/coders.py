@@ -140,6 +140,8 @@ def _one_of_ours(samples: Samples, coder: str, model: CoderModel | None) -> Code
 
 
 _TRAINED: dict[str, Callable[[Array, int], CoderModel]] = {
+    "range trained": sc.RangeModel.fit,
+    "rans": sc.RansModel.fit,
     "context 4 kB": partial(sc.ContextModel.fit, budget_bytes=4096),
     "context 40 kB": partial(sc.ContextModel.fit, budget_bytes=40000),
 }

@@ -22,6 +22,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "reference"))
 
+import range_vectors  # noqa: E402
 import reference as ref  # noqa: E402
 
 # Every length at which a group of 8, a SIMD block or a byte of the payload begins or ends.
@@ -1024,6 +1025,7 @@ def files() -> dict[str, str]:
         "shapes.json": shape_entries(),
         "channels.json": channel_entries(),
         "lzma.json": lzma_entries(stored_payloads()),
+        "range.json": range_vectors.entries(),
         "bad.json": bad_entries(),
     }
     return {
