@@ -21,7 +21,7 @@ class ContextModel(CoderModel):
     >>> rows = np.add.outer(np.arange(8), np.arange(16)) // 8 % 2
     >>> indices = np.tile(rows.astype(np.uint8), (4, 3, 1, 1))
     >>> ContextModel.fit(indices, bits=1, budget_bytes=400)
-    <ContextModel of 1 bits and 3 channels: 326 bytes>
+    <ContextModel of 1 bits and 3 channels: 390 bytes>
     """
 
     coder: ClassVar[str] = "context"

@@ -27,6 +27,7 @@ from pysplitcodec import errors
 from pysplitcodec.bench import coders, compressors, run_length
 from pysplitcodec.bench import samples as inputs
 from pysplitcodec.bench.liblzma import Liblzma
+from pysplitcodec.model import NEED_MODEL
 from pysplitcodec.native import core
 
 typing_runner = pytest.importorskip("typer.testing", reason="the command line needs extra 'cli'")
@@ -104,13 +105,25 @@ def files(file: Path, tmp_path: Path) -> list[Path]:
 # ------------------------------------------------------------------ what it prints
 
 
+def test_trained_coders(tmp_path: Path) -> None:
+    file, maps = tmp_path / "learned.npz", walk(2, (48, 3, 12, 12))
+    np.savez(file, test=maps[40:], calibration=maps[:40], centroids=np.arange(4, dtype=np.float32))
+    rows = {row["coder"]: row for row in report_of(file)["rows"]}
+    for name in ("rans", "range trained", "context 4 kB", "context 40 kB"):
+        assert rows[name]["model_bytes"] > 50 and rows[name]["round_trip"] is True
+        assert rows[name]["payload_bytes_mean"] < rows["pack"]["payload_bytes_mean"]
+    assert rows["context 4 kB"]["model_bytes"] <= 4096
+    assert rows["range trained"]["of_lzma"] < rows["range"]["of_lzma"]
+    assert rows["context 4 kB"]["of_lzma"] <= rows["range"]["of_lzma"]  # its rival
+
+
 def test_json(file: Path) -> None:
     found = report_of(file)
     assert found["files"] == [{"file": str(file), "samples": 5, "shape": [6, 9, 9], "bits": 3}]
     assert found["machine"]["kernels"] == core.kernels_name()
     assert found["summary"] == []
     rows = {row["coder"]: row for row in found["rows"]}
-    ours = [name for name, there in sc.coders().items() if there]
+    ours = [name for name, there in sc.coders().items() if there and name not in NEED_MODEL]
     assert list(rows)[: len(ours)] == ours
     packed = packed_samples(np.load(file)["test"], 3)
     expected = {
@@ -134,7 +147,10 @@ def test_json(file: Path) -> None:
         assert row["of_lzma"] == pytest.approx(ratio, abs=2e-3)
         assert min(row[name] for name in ("encode_us", "decode_us", "of_lzma_time")) > 0
     for skipped in found["skipped"]:
-        assert skipped["reason"] == "not installed" or skipped["name"] == "liblzma"
+        assert skipped["reason"] == "not installed" or skipped["name"] in (
+            "liblzma",
+            "trained coders",
+        )
 
 
 def test_several_files(files: list[Path]) -> None:

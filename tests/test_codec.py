@@ -657,9 +657,8 @@ def test_import_needs_numpy_alone(tmp_path: Path) -> None:
         sorted(
             f"pysplitcodec{name}"
             for name in (
-                *("", "._core", ".codebook", ".codec", ".errors", ".fit", ".frame", ".model"),
-                ".native",
-                ".rans",
+                *("", "._core", ".auto", ".codebook", ".codec", ".context_model", ".errors"),
+                *(".fit", ".frame", ".model", ".native", ".range_model", ".rans"),
             )
         )
     )
@@ -669,7 +668,7 @@ def test_all_names_are_there() -> None:
     assert len(set(sc.__all__)) == len(sc.__all__)
     for name in sc.__all__:
         assert getattr(sc, name) is not None
-    for module in ("codebook", "codec", "frame", "native"):
+    for module in ("auto", "codebook", "codec", "context_model", "frame", "native", "range_model"):
         loaded = importlib.import_module(f"pysplitcodec.{module}")
         for name in loaded.__all__:
             assert hasattr(loaded, name)
