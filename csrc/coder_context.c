@@ -13,16 +13,6 @@
 #include "context.h"
 #include "kernels.h"
 
-/* Constant bits pay where code is cheap. */
-#if SPC_HOSTED
-#define CONTEXT_WITH_BITS SPC_WITH_CONSTANT_BITS
-#else
-#define CONTEXT_WITH_BITS(bits, call)                                                              \
-    do {                                                                                           \
-        const uint32_t BITS = bits;                                                                \
-        call;                                                                                      \
-    } while (0)
-#endif
 #define CONTEXT_TARGET
 static void context_logits(spc_context_state *state, uint32_t bits);
 #include "context_template.h"

@@ -1,10 +1,9 @@
 /*
  * Coder 4's way through a feature, compiled for each instruction set.
  *
- * Whoever includes this has defined CONTEXT_TARGET, an attribute; CONTEXT_WITH_BITS, like
- * SPC_WITH_CONSTANT_BITS; and context_logits(state, bits), which makes the state's logits of its
- * block: [count][stride], stride being 1 at one bit, else 2^min(bits, 4), and a node's place being
- * its number less 1.
+ * Whoever includes this has defined CONTEXT_TARGET, an attribute, and context_logits(state, bits),
+ * which makes the state's logits of its block: [count][stride], stride being 1 at one bit, else
+ * 2^min(bits, 4), and a node's place being its number less 1.
  */
 #ifndef SPC_CONTEXT_TEMPLATE_H
 #define SPC_CONTEXT_TEMPLATE_H
@@ -19,12 +18,12 @@
 
 /* The loops over a symbol's decisions have few turns, which compilers know but do not always use.
  */
-#if !SPC_HOSTED
+#if !SPC_HOSTED || defined(__SANITIZE_ADDRESS__)
 #define UNROLLED
 #elif defined(__clang__)
 #define UNROLLED _Pragma("clang loop unroll(full)")
 #else
-#define UNROLLED _Pragma("GCC unroll 8")
+#define UNROLLED _Pragma("GCC unroll 4")
 #endif
 
 /* Biases are in 1/1024, gains in 1/65536. */
@@ -168,6 +167,28 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
     }
 }
 
+/* Few bits as constants, which makes the loops over them straight; not where code must be small, or
+ * is made long by a sanitizer. */
+CONTEXT_INLINE void code_with(spc_context_state *state, const direction *way, uint8_t *symbols) {
+    const uint32_t bits = state->planes->bits;
+#if SPC_HOSTED && !defined(__SANITIZE_ADDRESS__)
+    switch (bits) {
+    case 1:
+        code_all(state, way, symbols, 1);
+        return;
+    case 2:
+        code_all(state, way, symbols, 2);
+        return;
+    case 3:
+        code_all(state, way, symbols, 3);
+        return;
+    default:
+        break;
+    }
+#endif
+    code_all(state, way, symbols, bits);
+}
+
 CONTEXT_INLINE size_t encode_with(spc_context_state *state, const uint8_t *symbols,
                                   uint8_t *payload, size_t cap) {
     spc_range_encoder rc;
@@ -183,7 +204,7 @@ CONTEXT_INLINE size_t encode_with(spc_context_state *state, const uint8_t *symbo
             spc_context_put_row(state, symbols);
         }
     }
-    CONTEXT_WITH_BITS(state->planes->bits, code_all(state, &way, from, BITS));
+    code_with(state, &way, from);
     return spc_range_finish_short(&rc, payload);
 }
 
@@ -192,7 +213,7 @@ CONTEXT_INLINE int decode_with(spc_context_state *state, const uint8_t *payload,
     spc_range_decoder rc;
     const direction way = {NULL, &rc};
     spc_range_decoder_start(&rc, payload, len);
-    CONTEXT_WITH_BITS(state->planes->bits, code_all(state, &way, symbols, BITS));
+    code_with(state, &way, symbols);
     return spc_range_decoder_ended(&rc);
 }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import pysplitcodec as sc
+
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
@@ -19,6 +21,15 @@ def test_readme_example() -> None:
     assert isinstance(frame, bytes)
     said = re.search(r"# bytes: (\d+), for 4,096", example)
     assert said is not None and len(frame) == int(said[1])
+
+
+def test_coders_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "coders.md").read_text(encoding="utf-8")
+    found: dict[str, object] = {}
+    for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(example, found)
+    assert isinstance(found["chosen"], sc.Codec)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -111,7 +111,6 @@ AVX2_INLINE void context_logits(spc_context_state *state, uint32_t bits) {
 }
 
 #define CONTEXT_TARGET __attribute__((target("avx2")))
-#define CONTEXT_WITH_BITS SPC_WITH_CONSTANT_BITS
 #include "../context_template.h"
 
 AVX2 size_t spc_context_encode_avx2(spc_context_state *state, const uint8_t *symbols,

@@ -115,7 +115,6 @@ AVX512_INLINE void context_logits(spc_context_state *state, uint32_t bits) {
 }
 
 #define CONTEXT_TARGET __attribute__((target(AVX512_TARGET)))
-#define CONTEXT_WITH_BITS SPC_WITH_CONSTANT_BITS
 #include "../context_template.h"
 
 AVX512 size_t spc_context_encode_avx512(spc_context_state *state, const uint8_t *symbols,
