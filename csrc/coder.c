@@ -341,6 +341,9 @@ spc_status spc_coder_decode(spc_coder coder, const spc_symbols *symbols, const u
     if (moved + ops->decode_work_size(&of.planes) > (work ? work_len : 0)) {
         return SPC_ERROR_WORK;
     }
+    if (coder != SPC_CODER_PACK && payload_len >= spc_packed_size(of.planes.n, symbols->bits)) {
+        return SPC_ERROR_CORRUPT; /* an encoder would have stored the packed indices */
+    }
     if (!moved) {
         return ops->decode(&of.planes, payload, payload_len, indices, work, work_len);
     }

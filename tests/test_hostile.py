@@ -12,6 +12,7 @@ import pytest
 
 import pysplitcodec as sc
 from pysplitcodec.errors import CorruptFrameError, FrameError
+from pysplitcodec.model import framed
 from pysplitcodec.native import core
 
 VECTORS = Path(__file__).resolve().parent / "vectors"
@@ -142,3 +143,67 @@ def test_payloads(coder: int, damage: Callable[[bytes], Iterator[bytes]]) -> Non
             assert indices.max() < 1 << bits, (
                 f"{name}: impossible indices from flipped bit {number}"
             )
+
+
+# ---------------------------------------------------------------- coders with a model
+
+
+def _small_context_model(bits: int, channels: int) -> Any:
+    """One unit that sees the row above and, but in the first channel, the channel before."""
+    nodes, lefts = (1 << min(bits, 4)) - 1, 1 << 2 * min(bits, 2)
+    body = b""
+    for channel in range(channels):
+        taps = bytes([0, 7]) + (bytes([1, 12]) if channel else b"")
+        weights, bias = bytes([30] * (len(taps) // 2)), b"\x10\xff"
+        outputs = b"".join(
+            (200 * (-1) ** node).to_bytes(2, "little", signed=True) for node in range(nodes)
+        )
+        left = bytes((37 * i) % 20 for i in range(nodes * lefts))
+        body += bytes([len(taps) // 2, 1, 0, 8]) + taps + weights + bias + outputs + left
+    return core.Model(framed("context", bits, channels, body))
+
+
+@pytest.mark.parametrize("damage", [_truncated, _flipped])
+@pytest.mark.parametrize(
+    ("bits", "shape", "axis"),
+    [
+        (1, [2, 9, 40], -1),
+        (2, [3, 8, 17], -1),
+        (3, [8, 17, 3], 2),
+        (4, [12, 40], -1),
+        (5, [5, 4, 12], 1),
+        (8, [2, 6, 20], 0),
+    ],
+)
+def test_context_payloads(
+    bits: int, shape: list[int], axis: int, damage: Callable[[bytes], Iterator[bytes]]
+) -> None:
+    """There is nothing in them that tells damage, but indices stay below 2^bits."""
+    _skip_without(4)
+    channels = shape[axis] if axis >= 0 else shape[0] if len(shape) > 2 else 1
+    model = _small_context_model(bits, channels)
+    steps = np.random.default_rng(bits).random(int(np.prod(shape))) < 0.1
+    given = (np.cumsum(steps) % (1 << bits)).astype(np.uint8)
+    payload, used = core.coder_encode(4, shape, bits, given, axis, model)
+    assert used == 4
+    indices = np.empty_like(given)
+    core.coder_decode(4, shape, bits, payload, indices, axis, model)
+    assert (indices == given).all()
+    for number, bytes_ in enumerate(damage(payload)):
+        indices.fill(0xFF)
+        try:
+            core.coder_decode(4, shape, bits, bytes_, indices, axis, model)
+        except CorruptFrameError:
+            continue
+        assert indices.max() < 1 << bits, f"impossible indices from damage {number}"
+
+
+def test_payloads_are_shorter_than_the_packed_indices() -> None:
+    """No writer of coder 4 makes another one, however it goes on."""
+    _skip_without(4)
+    model = _small_context_model(2, 1)
+    indices = np.empty(40, np.uint8)
+    for size in (10, 11, 100):
+        for fill in (0, 1, 0x55, 0xFF):
+            with pytest.raises(CorruptFrameError):
+                core.coder_decode(4, [40], 2, bytes([fill]) * size, indices, -1, model)

@@ -2,7 +2,8 @@
  * Whole frames, from bytes that claim to be one.
  *
  *     byte 0    0x01: put the length right, 0x02: the checksum, 0x04: a compact frame's codec id;
- *               kernels in bits 4 and 5; the codec of compact frames in bits 6 and 7
+ *               0x08: the checksum of a model in the frame; kernels in bits 4 and 5; the codec of
+ *               compact frames in bits 6 and 7
  *     rest      the frame
  *
  * Without its help a fuzzer would not get beyond the checksum.
@@ -14,6 +15,7 @@
 #define PUT_LENGTH 1u
 #define PUT_CHECKSUM 2u
 #define PUT_CODEC_ID 4u
+#define PUT_MODEL 8u
 
 #define MOST_BYTES 4096
 #define MOST_ELEMENTS 1024
@@ -36,7 +38,7 @@ typedef struct known_codec {
     int32_t thresholds[16];
 } known_codec;
 
-static void make(known_codec *made, uint32_t bits, uint32_t groups, spc_dtype dtype,
+static void make(known_codec *made, uint32_t bits, uint32_t groups, uint32_t axis, spc_dtype dtype,
                  const spc_shape *shape) {
     spc_codebook codebook;
     for (uint32_t i = 0; i < groups << bits; i++) {
@@ -44,17 +46,29 @@ static void make(known_codec *made, uint32_t bits, uint32_t groups, spc_dtype dt
     }
     REQUIRE(spc_codebook_init_groups(&codebook, made->centroids, bits, groups, made->thresholds) ==
             SPC_OK);
-    REQUIRE(spc_codec_init_channels(&made->codec, &codebook, 0, dtype, shape) == SPC_OK);
+    REQUIRE(spc_codec_init_channels(&made->codec, &codebook, axis, dtype, shape) == SPC_OK);
+}
+
+static void give_model(known_codec *made, fuzz_room *room, spc_coder coder) {
+    const spc_codec *codec = &made->codec;
+    spc_model model;
+    REQUIRE(fuzz_make_model(room, coder, codec->codebook.bits,
+                            fuzz_channels(&codec->shape, codec->axis), 1, &model));
+    REQUIRE(spc_codec_set_model(&made->codec, &model) == SPC_OK);
 }
 
 static const spc_codec *known(uint32_t which) {
     static known_codec codecs[4];
+    static fuzz_room models[3];
     static int made;
     if (!made) {
-        make(&codecs[0], 1, 1, SPC_FLOAT32, &(spc_shape){2, {16, 16}});
-        make(&codecs[1], 2, 4, SPC_UINT8, &(spc_shape){3, {4, 5, 5}});
-        make(&codecs[2], 3, 1, SPC_BFLOAT16, &(spc_shape){1, {301}});
-        make(&codecs[3], 4, 1, SPC_INT8, &(spc_shape){0, {0}});
+        make(&codecs[0], 1, 1, SPC_NO_AXIS, SPC_FLOAT32, &(spc_shape){2, {16, 16}});
+        give_model(&codecs[0], &models[0], SPC_CODER_CONTEXT);
+        make(&codecs[1], 2, 4, 2, SPC_UINT8, &(spc_shape){3, {5, 5, 4}});
+        give_model(&codecs[1], &models[1], SPC_CODER_CONTEXT);
+        make(&codecs[2], 3, 1, 0, SPC_BFLOAT16, &(spc_shape){1, {301}});
+        make(&codecs[3], 4, 1, SPC_NO_AXIS, SPC_FLOAT32, &(spc_shape){2, {2, 12}});
+        give_model(&codecs[3], &models[2], SPC_CODER_RANS);
         made = 1;
     }
     return &codecs[which & 3].codec;
@@ -111,6 +125,8 @@ static void check_self_describing(const spc_frame_info *info, const uint8_t *fra
     spc_codec codec;
     spc_status status;
     REQUIRE(info->groups >= 1 && info->bits >= 1 && info->bits <= 8 && count <= frame_len / 4);
+    REQUIRE(info->axis == SPC_NO_AXIS ? info->groups == 1 : info->axis < info->shape.rank);
+    REQUIRE(info->model_len < frame_len);
     centroids = fuzz_rear(&centroid_room, count * sizeof *centroids);
     thresholds = fuzz_rear(&threshold_room, count * sizeof *thresholds);
     status = spc_codec_from_frame(&codec, frame, frame_len, MOST_ELEMENTS, centroids, thresholds,
@@ -124,10 +140,27 @@ static void check_self_describing(const spc_frame_info *info, const uint8_t *fra
         REQUIRE(status == SPC_ERROR_LIMIT);
         return;
     }
-    REQUIRE(status == SPC_OK || status == SPC_ERROR_CORRUPT);
+    REQUIRE(status == SPC_OK || status == SPC_ERROR_CORRUPT ||
+            (status == SPC_ERROR_CODER && info->model_len > 0));
     if (status == SPC_OK) {
-        REQUIRE(codec.id == info->codec_id && codec.n == info->n);
+        REQUIRE(codec.id == info->codec_id && codec.n == info->n && codec.axis == info->axis);
+        REQUIRE(codec.model.len == info->model_len);
         check_decode(&codec, info, frame, frame_len);
+    }
+}
+
+static void put_checksum(uint8_t *bytes, size_t len) {
+    if (len >= 4) {
+        store(bytes + len - 4, spc_crc32c(0, bytes, len - 4));
+    }
+}
+
+/* The model ends where the coder is named, a byte before the payload. */
+static void put_model_checksum(uint8_t *frame, size_t len) {
+    spc_frame_info info;
+    if (spc_frame_parse(frame, len, &info) == SPC_OK && info.model_len > 0) {
+        put_checksum(frame + info.payload_offset - 1 - info.model_len, info.model_len);
+        put_checksum(frame, len);
     }
 }
 
@@ -146,8 +179,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if ((head & PUT_CODEC_ID) && len >= 6 && frame[0] != 'S') {
         store(frame + 2, codec->id);
     }
-    if ((head & PUT_CHECKSUM) && len >= 4) {
-        store(frame + len - 4, spc_crc32c(0, frame, len - 4));
+    if (head & PUT_CHECKSUM) {
+        put_checksum(frame, len);
+    }
+    if (head & PUT_MODEL) {
+        put_model_checksum(frame, len);
     }
     status = spc_frame_length(frame, len, &said);
     REQUIRE(status != SPC_OK || len >= 8);

@@ -60,4 +60,27 @@ void *fuzz_decode_work(fuzz_room *room, size_t len, spc_coder coder);
 /* Nothing was written shortly before the buffer.  What is read there ASan tells. */
 void fuzz_check_front(const fuzz_room *room);
 
+/* ------------------------------------------------------------------ models */
+
+/*
+ * What spc_model_init says of a model with this body, header and checksum being right: SPC_OK or
+ * SPC_ERROR_MODEL.  The model's bytes lie in the room.
+ */
+spc_status fuzz_wrap_model(fuzz_room *room, spc_coder coder, uint32_t bits, uint32_t channels,
+                           const uint8_t *body, size_t len, spc_model *model);
+
+/* Most channels of a model that is made. */
+#define FUZZ_MOST_CHANNELS 16
+
+/* A small model of the coder, another one for each seed.  0 if there is none: for too many
+ * channels, and for coders whose models we cannot make. */
+int fuzz_make_model(fuzz_room *room, spc_coder coder, uint32_t bits, uint32_t channels,
+                    uint32_t seed, spc_model *model);
+
+/* How many channels coders see in the indices of such a shape: docs/format.md, section 1.3. */
+uint32_t fuzz_channels(const spc_shape *shape, uint32_t axis);
+
+/* Whether the coder can do nothing without a model. */
+int fuzz_needs_model(spc_coder coder);
+
 #endif

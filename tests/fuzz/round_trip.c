@@ -6,7 +6,8 @@
  *     byte 1    dtype in bits 0 to 2, coder in bits 3 to 5; bit 6: the rest are indices; bit 7:
  *               before each call one with too little room, which takes its time
  *     shape     as fuzz_shape reads it
- *     byte      axis in bits 0 and 1; channel groups wanted, less 1, in the others
+ *     byte      1 + axis, or 0 for none, in bits 0 to 2; channel groups wanted, less 1, above
+ *     byte      0, or what makes the model: of the coder, or of coder 4 if that takes none
  *     u32, u32  where the codebooks begin and how wide they are
  *     rest      the feature's bytes, or with bit 6 the indices of its elements; then zeros
  */
@@ -17,7 +18,7 @@
 #define MOST_ENTRIES 256 /* of all codebooks: more take their time and show nothing new */
 
 static fuzz_room centroid_room, threshold_room, feature_room, index_room, expected_room;
-static fuzz_room frame_room, received_room, back_room, work_room;
+static fuzz_room model_room, frame_room, received_room, back_room, work_room;
 
 /* ------------------------------------------------------------------ the codec */
 
@@ -53,18 +54,36 @@ static uint32_t divisor_near(uint32_t dim, uint32_t wanted) {
     return groups == 0 ? 1 : groups;
 }
 
-static void make_codec(fuzz_input *in, uint32_t bits, spc_dtype dtype, spc_codec *codec) {
+/* A model that gets lost on the way would show in the id. */
+static void give_model(spc_codec *codec, spc_coder coder, uint32_t seed) {
+    const uint32_t id = codec->id, channels = fuzz_channels(&codec->shape, codec->axis);
+    spc_model model;
+    coder = coder < SPC_CODER_RANGE || coder > SPC_CODER_CONTEXT ? SPC_CODER_CONTEXT : coder;
+    if (!fuzz_make_model(&model_room, coder, codec->codebook.bits, channels > 0 ? channels : 1,
+                         seed, &model)) {
+        return;
+    }
+    if (codec->n == 0) {
+        REQUIRE(spc_codec_set_model(codec, &model) == SPC_ERROR_MODEL);
+        return;
+    }
+    REQUIRE(spc_codec_set_model(codec, &model) == SPC_OK && codec->id != id);
+}
+
+static void make_codec(fuzz_input *in, uint32_t bits, spc_dtype dtype, spc_coder coder,
+                       spc_codec *codec) {
     spc_shape shape;
     spc_codebook codebook;
     float *centroids;
     int32_t *thresholds;
-    uint32_t byte, axis = 0, groups = 1, count = 1u << bits;
+    uint32_t layout, seed, axis = SPC_NO_AXIS, groups = 1, count = 1u << bits;
     int64_t start, step;
     (void)fuzz_shape(in, &shape);
-    byte = fuzz_byte(in);
-    if (shape.rank > 0) {
-        uint32_t most = MOST_ENTRIES >> bits, wanted = 1 + (byte >> 2);
-        axis = (byte & 3) % shape.rank;
+    layout = fuzz_byte(in);
+    seed = fuzz_byte(in);
+    if (shape.rank > 0 && (layout & 7) > 0 && shape.dims[((layout & 7) - 1) % shape.rank] > 0) {
+        uint32_t most = MOST_ENTRIES >> bits, wanted = 1 + (layout >> 3);
+        axis = ((layout & 7) - 1) % shape.rank;
         groups = divisor_near(shape.dims[axis], wanted < most ? wanted : most);
     }
     start = (int32_t)fuzz_u32(in);
@@ -75,6 +94,9 @@ static void make_codec(fuzz_input *in, uint32_t bits, spc_dtype dtype, spc_codec
     REQUIRE(spc_codebook_init_groups(&codebook, centroids, bits, groups, thresholds) == SPC_OK);
     fuzz_check_front(&threshold_room);
     REQUIRE(spc_codec_init_channels(codec, &codebook, axis, dtype, &shape) == SPC_OK);
+    if (seed > 0) {
+        give_model(codec, coder, seed);
+    }
 }
 
 static void *make_feature(fuzz_input *in, const spc_codec *codec, int from_indices) {
@@ -147,13 +169,15 @@ static spc_frame_info check_parse(const spc_codec *codec, spc_coder coder, spc_f
     spc_frame_info info;
     REQUIRE(spc_frame_parse(frame, len, &info) == SPC_OK);
     REQUIRE(info.kind == kind && info.codec_id == codec->id);
-    REQUIRE(info.coder == SPC_CODER_PACK || info.coder == coder);
+    REQUIRE(info.coder == SPC_CODER_PACK || info.coder == coder ||
+            (coder == SPC_CODER_CONTEXT && info.coder == SPC_CODER_RANGE)); /* its rival */
     REQUIRE(info.payload_len == packed_len ||
             (info.coder != SPC_CODER_PACK && info.payload_len < packed_len));
     if (kind == SPC_FRAME_SELF_DESCRIBING) {
         REQUIRE(info.bits == codec->codebook.bits && info.groups == codec->codebook.groups);
         REQUIRE(info.dtype == codec->dtype && info.axis == codec->axis && info.n == codec->n);
         REQUIRE(memcmp(&info.shape, &codec->shape, sizeof info.shape) == 0);
+        REQUIRE(info.model_len == codec->model.len);
         REQUIRE(spc_frame_length(frame, len, &said) == SPC_OK && said == len);
     }
     return info;
@@ -195,6 +219,19 @@ static void check_carried(const spc_codec *codec, const uint8_t *frame, size_t l
             SPC_OK);
     REQUIRE(carried.id == codec->id && carried.n == codec->n && carried.axis == codec->axis);
     REQUIRE(memcmp(centroids, codec->codebook.centroids, count * sizeof *centroids) == 0);
+    REQUIRE(carried.model.len == codec->model.len);
+    REQUIRE(carried.model.len == 0 ||
+            memcmp(carried.model.bytes, codec->model.bytes, carried.model.len) == 0);
+}
+
+/* A coder that needs a model says so where there is none. */
+static void check_lacks_model(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
+                              const void *feature) {
+    size_t bound = spc_frame_bound(codec, kind), len;
+    size_t work_len = spc_encode_work_size(codec, coder);
+    uint8_t *frame = fuzz_rear(&frame_room, bound);
+    REQUIRE(spc_encode(codec, coder, kind, feature, frame, bound, &len,
+                       fuzz_rear(&work_room, work_len), work_len) == SPC_ERROR_MODEL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -207,13 +244,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const void *feature, *expected;
     const uint8_t *frame;
     size_t len;
-    make_codec(&in, 1 + (head & 7), (spc_dtype)((choice & 7) % 5), &codec);
+    make_codec(&in, 1 + (head & 7), (spc_dtype)((choice & 7) % 5), coder, &codec);
     if (!spc_coder_available(coder)) {
         coder = SPC_CODER_PACK;
     }
     fuzz_use_kernels(head >> 4);
     feature = make_feature(&in, &codec, choice & 64);
     expected = expect(&codec, feature);
+    if (codec.n > 0 && fuzz_needs_model(coder) &&
+        !(codec.model.len > 0 && codec.model.coder == coder)) {
+        check_lacks_model(&codec, coder, kind, feature);
+        coder = SPC_CODER_PACK;
+    }
     if (choice & 128) {
         check_encode_refuses(&codec, coder, kind, feature);
     }
