@@ -100,7 +100,9 @@ static void write_floats(const float *values, size_t n, uint8_t *out) {
     }
 }
 
-/* The id is the checksum of a description that may be too long to be written down. */
+/* The id is the checksum of a description that may be too long to be written down, but for the
+ * checksum at the end of a model: bytes and their checksum together give one and the same CRC,
+ * whatever they are, and models of one length would have one id. */
 static uint32_t id_of(const spc_codec *codec) {
     const spc_codebook *codebook = &codec->codebook;
     uint8_t piece[4 * 64];
@@ -117,7 +119,7 @@ static uint32_t id_of(const spc_codec *codec) {
     if (codec->model.len > 0) {
         spc_store_le32(piece, (uint32_t)codec->model.len);
         crc = spc_crc32c(crc, piece, 4);
-        crc = spc_crc32c(crc, codec->model.bytes, codec->model.len);
+        crc = spc_crc32c(crc, codec->model.bytes, codec->model.len - SPC_MODEL_CHECKSUM);
     }
     return crc;
 }
@@ -344,6 +346,7 @@ static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_
     const uint8_t *description = frame + FULL_HEADER, *dims = description + DESCRIPTION_FIXED;
     const uint32_t bits = description[0], rank = description[2];
     const uint32_t axis_byte = description[3] & ~HAS_MODEL;
+    const size_t model_least = SPC_MODEL_HEADER + SPC_MODEL_CHECKSUM;
     size_t size;
     if (bits < 1 || bits > 8 || rank > SPC_MAX_RANK || axis_byte > rank ||
         !spc_dtype_size((spc_dtype)description[1])) {
@@ -367,7 +370,7 @@ static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_
             return SPC_ERROR_CORRUPT;
         }
         info->model_len = spc_load_le32(description + size);
-        if (info->model_len == 0 || info->model_len > end - FULL_HEADER - size - 4) {
+        if (info->model_len < model_least || info->model_len > end - FULL_HEADER - size - 4) {
             return SPC_ERROR_CORRUPT;
         }
         size += model_size(info->model_len);
@@ -388,7 +391,7 @@ static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_
         (info->shape.dims[info->axis] == 0 || info->shape.dims[info->axis] % info->groups != 0)) {
         return SPC_ERROR_CORRUPT;
     }
-    info->codec_id = spc_crc32c(0, description, size);
+    info->codec_id = spc_crc32c(0, description, size - (info->model_len ? SPC_MODEL_CHECKSUM : 0));
     info->coder = (spc_coder)description[size];
     info->payload_offset = FULL_HEADER + size + 1;
     return SPC_OK;

@@ -129,7 +129,7 @@ static size_t inputs_size(const spc_planes *planes) {
     const uint64_t rows = (uint64_t)planes->rows + 2 * SPC_CONTEXT_REACH;
     const uint64_t size = planes->channels * rows * (planes->columns + SPC_CONTEXT_REACH) +
                           SPC_CONTEXT_REACH + SPC_CONTEXT_BLOCK;
-    return size < SIZE_MAX / 8 ? (size_t)size : SIZE_MAX / 8;
+    return size < SIZE_MAX / 4 ? (size_t)size : SIZE_MAX / 4;
 }
 #endif
 

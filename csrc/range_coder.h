@@ -110,9 +110,9 @@ static inline int spc_range_encoder_start_short(spc_range_encoder *rc, uint8_t *
 }
 
 /*
- * The number in the range with the most zeros at its end, and those left out: a decoder reads zeros
- * where a payload has ended.  Returns the bytes of the payload, at least one; 0 if the output was
- * too small.
+ * The least number in the range whose last three bytes are 0, and zeros at its end left out: a
+ * decoder reads zeros where a payload has ended.  Returns the bytes of the payload, at least one; 0
+ * if the output was too small, which has to have room for the zeros but for the last three.
  */
 static inline size_t spc_range_finish_short(spc_range_encoder *rc, const uint8_t *output) {
     size_t len;
@@ -132,8 +132,9 @@ static inline size_t spc_range_finish_short(spc_range_encoder *rc, const uint8_t
 }
 
 typedef struct spc_range_decoder {
-    uint32_t code, range;
-    size_t missing; /* zeros read behind the end */
+    uint32_t code, range; /* code stays below range, unless `outside` */
+    int outside;          /* the payload is a number beyond the first range */
+    size_t missing;       /* zeros read behind the end */
     const uint8_t *payload, *next, *end;
 } spc_range_decoder;
 
@@ -157,6 +158,7 @@ static inline void spc_range_decoder_start(spc_range_decoder *rc, const uint8_t 
     for (int i = 0; i < SPC_RANGE_LAST_BYTES; i++) {
         spc_range_read(rc);
     }
+    rc->outside = rc->code >= rc->range;
 }
 
 static inline uint32_t spc_range_get_bit(spc_range_decoder *rc, uint32_t zero) {
@@ -175,11 +177,12 @@ static inline uint32_t spc_range_get_bit(spc_range_decoder *rc, uint32_t zero) {
     return bit;
 }
 
-/* Whether the payload ended where and as spc_range_finish_short ends one. */
+/* Whether the payload ended where and as spc_range_finish_short ends one: there is but one payload
+ * for the same decisions. */
 static inline int spc_range_decoder_ended(const spc_range_decoder *rc) {
     const size_t len = (size_t)(rc->end - rc->payload);
-    return rc->next == rc->end && rc->missing >= SPC_RANGE_LAST_BYTES - 1 && rc->code < 1u << 24 &&
-           len > 0 && (len == 1 || rc->end[-1] != 0);
+    return !rc->outside && rc->next == rc->end && rc->missing >= SPC_RANGE_LAST_BYTES - 1 &&
+           rc->code < 1u << 24 && len > 0 && (len == 1 || rc->end[-1] != 0);
 }
 
 #endif

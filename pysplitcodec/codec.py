@@ -413,6 +413,8 @@ def _checked_model(model: CoderModel | None, coder: str, codec: Codec) -> CoderM
         return None
     if not isinstance(model, CoderModel):
         raise ArgumentError(f"model is a {type(model).__name__}: expected a coder's model")
+    if 0 in codec.shape:
+        raise CoderModelError(f"model is for features of shape {codec.shape}: expected elements")
     axis = codec.channel_axis
     if axis is None and len(codec.shape) >= 3:
         axis = 0

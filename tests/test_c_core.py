@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -125,14 +126,27 @@ def codebooks_of(entry: dict[str, Any]) -> str:
     return f"{entry['axis']}:{','.join(entry['codebooks'])}"
 
 
+def restored(entry: dict[str, Any], centroids: dict[str, str]) -> str:
+    """What the indices stand for, of a codec of float32."""
+    names = entry["codebooks"] if "codebooks" in entry else [entry["codebook"]]
+    inner = math.prod(entry["shape"][entry.get("axis", 0) + 1 :])
+    each = entry["shape"][entry["axis"]] // len(names) if "axis" in entry else 1
+    values = []
+    for at, index in enumerate(bytes.fromhex(entry["indices"])):
+        book = names[at // inner // each % len(names)] if len(names) > 1 else names[0]
+        values.append(centroids[book][8 * index : 8 * index + 8])
+    return "".join(values)
+
+
 def write_fixture(path: Path) -> None:
     """tests/vectors as the lines that tests/c/check_vectors.c describes."""
     lines: list[list[object]] = []
-    bits_of = {}
+    bits_of, centroids = {}, {}
     narrow = {(entry["codebook"], entry["dtype"]): entry["restored"] for entry in load("narrow")}
     for book in load("codebooks"):
         name = book["name"]
         bits_of[name] = bits = (len(book["centroids"]) // 8).bit_length() - 1
+        centroids[name] = book["centroids"]
         halves = (narrow[name, "float16"], narrow[name, "bfloat16"])
         outputs = (*halves, book["int8"], book["uint8"])
         lines.append(["codebook", name, bits, book["centroids"], book["thresholds"], *outputs])
@@ -140,13 +154,14 @@ def write_fixture(path: Path) -> None:
         words = (entry[key] for key in ("codebook", "dtype", "values", "indices"))
         lines.append(["quantize", *words])
     named: dict[str, dict[str, Any]] = {}
-    files = ("pack", "narrow-frames", "shapes", "channels", "lzma")
+    files = ("pack", "narrow-frames", "shapes", "channels", "lzma", "context")
     for entry in [entry for name in files for entry in load(name)]:
         named[entry["name"]] = entry
         like = named[entry["like"]] if "like" in entry else entry
         shape = ",".join(map(str, like["shape"]))
-        coder = "lzma" if entry["name"].startswith("lzma") else "pack"
-        count = len(like["feature"]) // DIGITS[like["dtype"]]
+        coder = entry.get("coder", "lzma" if entry["name"].startswith("lzma") else "pack")
+        feature = like["feature"] if "feature" in like else restored(like, centroids)
+        count = len(feature) // DIGITS[like["dtype"]]
         indices = like.get("indices")
         if indices is None:  # pack vectors leave out what the payload says
             payload = bytes.fromhex(entry["compact"])[6:-4]
@@ -154,13 +169,14 @@ def write_fixture(path: Path) -> None:
             indices = unpacked(payload, count, bits_of[one])
         for kind in ("compact", "self_describing"):
             if kind in entry:
-                head = ["frame", entry["name"], codebooks_of(like), like["dtype"], shape, coder]
-                lines.append([*head, like["feature"], indices, entry[kind]])
+                head = ["frame", entry["name"], codebooks_of(like), like["dtype"], shape]
+                head += [like.get("model", ""), coder]
+                lines.append([*head, feature, indices, entry[kind]])
     for entry in load("bad"):
         lines.append(
             [
                 *("bad", entry["name"], codebooks_of(entry), entry["dtype"]),
-                *(",".join(map(str, entry["shape"])), entry["frame"]),
+                *(",".join(map(str, entry["shape"])), entry.get("model", ""), entry["frame"]),
                 *(STATUS[entry["error"]], STATUS[entry["error_with_codec"]]),
                 entry.get("max_elements", DEFAULT_MAX_ELEMENTS),
             ]
@@ -227,7 +243,7 @@ def test_bench_reports(normal_build: Path) -> None:
 
 
 def test_one_seed_more(normal_build: Path) -> None:
-    for name in ("quantize", "pack", "lookup", "crc32c", "threshold", "codec"):
+    for name in ("quantize", "pack", "lookup", "crc32c", "threshold", "codec", "context"):
         said = run([normal_build / "tests" / "c" / f"check_{name}", "--seed", "2"])
         assert " 0 failed" in said
 

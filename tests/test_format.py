@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import pysplitcodec as sc
 from pysplitcodec import errors
+from pysplitcodec.model import load_model
 from pysplitcodec.native import numpy_dtype
 
 HERE = Path(__file__).resolve().parent
@@ -67,20 +68,19 @@ def _empty(entry: dict[str, Any]) -> np.ndarray:
 
 BOOKS = {entry["name"]: entry for entry in _load("codebooks.json")}
 CENTROIDS = {name: _numbers(entry["centroids"], "float32") for name, entry in BOOKS.items()}
-FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "lzma")
+FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "lzma", "context")
 
 
 def _frames() -> Iterator[dict[str, Any]]:
     entries = [entry for name in FRAME_FILES for entry in _load(f"{name}.json")]
     by_name = {entry["name"]: entry for entry in entries}
     for entry in entries:
-        yield {**by_name.get(entry.get("like", ""), {}), **entry}
-
-
-FRAMES = {entry["name"]: entry for entry in _frames()}
-BAD = {entry["name"]: entry for entry in _load("bad.json")}
-KINDS = {"compact": 0, "self_describing": 1}
-GOLDEN = [(name, kind) for name, entry in FRAMES.items() for kind in KINDS if kind in entry]
+        whole = {**by_name.get(entry.get("like", ""), {}), **entry}
+        if "feature" not in whole:  # what the indices stand for
+            restored = ref.dequantize(_reference_codec(entry), bytes.fromhex(entry["indices"]))
+            assert entry["dtype"] == "float32"
+            whole["feature"] = "".join(f"{bits:08x}" for bits in restored)
+        yield whole
 
 
 def _codebooks(entry: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
@@ -90,13 +90,32 @@ def _codebooks(entry: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
 
 def _reference_codec(entry: dict[str, Any]) -> Any:
     dtype, shape = ref.DTYPES[entry["dtype"]], tuple(entry["shape"])
-    return ref.Codec(_codebooks(entry), dtype, shape, entry.get("axis"))
+    model = bytes.fromhex(entry.get("model", ""))
+    return ref.Codec(_codebooks(entry), dtype, shape, entry.get("axis"), model)
 
 
 def _codec(entry: dict[str, Any], coder: str = "pack") -> sc.Codec:
     books = [sc.Codebook(_array(centroids, "float32")) for centroids in _codebooks(entry)]
     dtype, axis = entry["dtype"], entry.get("axis")
-    return sc.Codec(books, coder, shape=entry["shape"], dtype=dtype, channel_axis=axis)
+    model = load_model(bytes.fromhex(entry["model"])) if "model" in entry else None
+    return sc.Codec(books, coder, shape=entry["shape"], dtype=dtype, channel_axis=axis, model=model)
+
+
+def _asked(name: str) -> str:
+    """The coder that the frames of an entry were asked for, which may have stored instead."""
+    return next((coder for coder in ("lzma", "context") if name.startswith(f"{coder}-")), "pack")
+
+
+def _encode_by_reference(name: str, codec: Any, feature: list[int], full: bool = False) -> bytes:
+    encode = ref.encode_context if _asked(name) == "context" else ref.encode_pack
+    frame: bytes = encode(codec, feature, full)
+    return frame
+
+
+FRAMES = {entry["name"]: entry for entry in _frames()}
+BAD = {entry["name"]: entry for entry in _load("bad.json")}
+KINDS = {"compact": 0, "self_describing": 1}
+GOLDEN = [(name, kind) for name, entry in FRAMES.items() for kind in KINDS if kind in entry]
 
 
 @functools.cache
@@ -115,7 +134,8 @@ class Core:
         centroids = _codebooks(entry)
         book = self.module.Codebook(_array(centroids, "float32", (len(centroids), -1)))
         dtype, shape = ref.DTYPES[entry["dtype"]], tuple(entry["shape"])
-        return self.module.Codec(book, entry.get("axis", -1), dtype, shape)
+        model = self.module.Model(bytes.fromhex(entry["model"])) if "model" in entry else None
+        return self.module.Codec(book, entry.get("axis", -1), dtype, shape, model)
 
     def decode(self, entry: dict[str, Any], frame: bytes) -> np.ndarray:
         out = _empty(entry)
@@ -137,7 +157,7 @@ def core(request: pytest.FixtureRequest) -> Core:
     return _binding(request.param)
 
 
-@pytest.fixture(params=[0xFFFFFFFF, 1, 0], ids=["all", "sse42", "none"])
+@pytest.fixture(params=[0xFFFFFFFF, 3, 1, 0], ids=["all", "avx2", "sse42", "none"])
 def masked_core(request: pytest.FixtureRequest, core: Core) -> Iterator[Core]:
     """The core with some of its CPU features switched off."""
     core.module.set_cpu_mask(request.param)
@@ -164,7 +184,7 @@ def test_vectors_cover_the_format() -> None:
     lengths = {tuple(entry["shape"]) for entry in entries if len(entry["shape"]) == 1}
     edges = [0, *(2**e + d for e in range(4, 10) for d in (-1, 0, 1)), 1, 2, 7, 8, 9]
     assert lengths >= {(edge,) for edge in edges}
-    assert sum(file.stat().st_size for file in VECTORS.glob("[A-z]*.*")) <= 580_000
+    assert sum(file.stat().st_size for file in VECTORS.glob("[A-z]*.*")) <= 660_000
 
 
 def test_vectors_cover_channels() -> None:
@@ -466,8 +486,14 @@ MODELS = [
 @pytest.mark.parametrize(("shape", "axis", "channels"), MODELS)
 @pytest.mark.parametrize("body", [b"", b"\0", bytes(range(256)) * 5])
 def test_models_in_descriptions(
-    core: Core, shape: tuple[int, ...], axis: int | None, channels: int, body: bytes
+    core: Core,
+    shape: tuple[int, ...],
+    axis: int | None,
+    channels: int,
+    body: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(ref, "REFERENCES", {})  # any body will do
     model = ref.Model(ref.CONTEXT, 2, channels, body)
     assert ref.parse_model(model.whole) == model
     book = tuple(CENTROIDS["relu"])
@@ -482,6 +508,21 @@ def test_models_in_descriptions(
     read = ref.decode(frame)
     assert (read.codec, read.feature) == (own, feature)
     assert ref.decode(ref.encode_pack(own, feature), own).feature == feature
+
+
+def test_codec_ids_tell_models_apart() -> None:
+    # of one length, each with its checksum: a CRC over both would be the same for all
+    first = FRAMES["context-4-1x3x70"]
+    body = bytearray(ref.parse_model(bytes.fromhex(first["model"])).body)
+    ids = set()
+    for at in range(4, len(body)):
+        body[at] ^= 1
+        changed = {**first, "model": ref.Model(ref.CONTEXT, 4, 1, bytes(body)).whole.hex()}
+        found = _codec(changed).id
+        assert found == _reference_codec(changed).id
+        ids.add(found)
+        body[at] ^= 1
+    assert len(ids) == len(body) - 4
 
 
 def test_references_of_coders_see_planes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -733,8 +774,9 @@ def test_golden_frames_through_the_core(masked_core: Core) -> None:
         feature = _array(numbers, entry["dtype"], entry["shape"])
         codec = masked_core.codec(entry)
         assert codec.id() == _reference_codec(entry).id, name
-        if not name.startswith("lzma-"):
-            for coder in (ref.PACK, ref.LZMA) if feature.size == 0 else (ref.PACK,):
+        if _asked(name) != "lzma":
+            asked = ref.CODERS[_asked(name)]
+            for coder in (asked, ref.LZMA) if feature.size == 0 else (asked,):
                 assert codec.encode(coder, KINDS[kind], feature) == frame, name
         expected = _expected(name, kind)
         if "indices" in entry:
@@ -749,13 +791,13 @@ def test_golden_frames_through_python() -> None:
     for name, kind in GOLDEN:
         entry, frame = FRAMES[name], bytes.fromhex(FRAMES[name][kind])
         feature = _array(_numbers(entry["feature"], entry["dtype"]), entry["dtype"], entry["shape"])
-        codec = _codec(entry)
+        codec = _codec(entry, "pack" if _asked(name) == "lzma" else _asked(name))
         full = kind == "self_describing"
-        if not name.startswith("lzma-"):
+        if _asked(name) != "lzma":
             assert codec.encode(feature, self_describing=full) == frame, name
             if full:
-                axis = codec.channel_axis
-                found = sc.encode(feature, codec.codebook, "pack", channel_axis=axis)
+                agreed = {"channel_axis": codec.channel_axis, "model": codec.model}
+                found = sc.encode(feature, codec.codebook, codec.coder, **agreed)
                 assert found == frame, name
         assert codec.quantize(feature).reshape(-1).tolist() == _expected(name, kind).indices
         expected = _array(_expected(name, kind).feature, entry["dtype"], entry["shape"])
@@ -764,7 +806,7 @@ def test_golden_frames_through_python() -> None:
         assert restored.tobytes() == expected.tobytes(), name
         info = sc.inspect(frame)
         assert (info.self_describing, info.codec_id) == (full, codec.id)
-        assert info.coder == ("lzma" if name.startswith("lzma-") else "pack")
+        assert info.coder == entry.get("coder", _asked(name))
         assert info.frame_len == len(frame)
         if full:
             assert (info.bits, info.dtype, info.shape) == (codec.bits, codec.dtype, codec.shape)
@@ -782,12 +824,12 @@ def test_golden_frames_through_python() -> None:
 
 def test_reference_encodes_the_golden_frames() -> None:
     for name, entry in FRAMES.items():
-        if name.startswith("lzma-"):
+        if _asked(name) == "lzma":
             continue
         codec, feature = _reference_codec(entry), _numbers(entry["feature"], entry["dtype"])
         if len(feature) << codec.bits > 20_000:  # the generator has done these
             continue
-        assert ref.encode_pack(codec, feature).hex() == entry["compact"]
+        assert _encode_by_reference(name, codec, feature).hex() == entry["compact"]
 
 
 def test_frame_fields(core: Core) -> None:
@@ -809,7 +851,7 @@ def test_frame_fields(core: Core) -> None:
             assert (dtype, shape) == (ref.DTYPES[entry["dtype"]], tuple(entry["shape"]))
             assert axis == found["axis"] == entry.get("axis", -1)
             assert found["groups"] == len(_codebooks(entry))
-            assert (model, found["model_len"]) == (b"", 0)
+            assert (model.hex(), found["model_len"]) == (entry.get("model", ""), len(model))
         else:
             assert (found["axis"], found["groups"], found["model_len"]) == (-1, 0, 0)
 
@@ -871,8 +913,8 @@ def _lacks_coder_of_model(core: Core, frame: bytes) -> bool:
 
 def _decode_without_codec(core: Core, frame: bytes, limit: int) -> None:
     centroids, axis, dtype, shape, model = core.module.codec_from_frame(frame, limit)
-    assert model == b""
-    codec = core.module.Codec(core.module.Codebook(centroids), axis, dtype, shape)
+    own = core.module.Model(model) if model else None
+    codec = core.module.Codec(core.module.Codebook(centroids), axis, dtype, shape, own)
     names = {number: name for name, number in ref.DTYPES.items()}
     codec.decode(frame, np.empty(shape, dtype=numpy_dtype(names[dtype])))
 

@@ -7,11 +7,12 @@
  *
  *     codebook NAME BITS CENTROIDS THRESHOLDS FLOAT16 BFLOAT16 INT8 UINT8
  *     quantize CODEBOOK DTYPE VALUES INDICES
- *     frame NAME CODEBOOKS DTYPE SHAPE CODER FEATURE INDICES FRAME
- *     bad NAME CODEBOOKS DTYPE SHAPE FRAME STATUS STATUS-WITH-CODEC MAX-ELEMENTS
+ *     frame NAME CODEBOOKS DTYPE SHAPE MODEL CODER FEATURE INDICES FRAME
+ *     bad NAME CODEBOOKS DTYPE SHAPE MODEL FRAME STATUS STATUS-WITH-CODEC MAX-ELEMENTS
  *
- * CODEBOOKS is one name, or AXIS:NAME,NAME,... where an axis counts the channels.  The two statuses
- * are what decoding must give without and with the codec; -1 is "do not try".
+ * CODEBOOKS is one name, or AXIS:NAME,NAME,... where an axis counts the channels.  CODER is the
+ * frame's; with a MODEL, the model's coder was asked for.  The two statuses are what decoding must
+ * give without and with the codec; -1 is "do not try".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ typedef struct book {
     spc_codebook codebook;
 } book;
 
-enum { most_books = 64, most_groups = 64, words_per_line = 9 };
+enum { most_books = 64, most_groups = 64, words_per_line = 10 };
 
 static const char *fixture;
 static book books[most_books];
@@ -161,12 +162,19 @@ static void several_free(several s) {
     free(s.thresholds);
 }
 
-static spc_codec codec_of(const several *s, spc_dtype dtype, const spc_shape *shape) {
+/* model: bytes that outlive the codec; none of them for a codec without one */
+static spc_codec codec_of(const several *s, spc_dtype dtype, const spc_shape *shape,
+                          const bytes *model) {
     spc_codec codec;
     CHECK_STATUS(s->axis == SPC_NO_AXIS
                      ? spc_codec_init(&codec, &s->of[0]->codebook, dtype, shape)
                      : spc_codec_init_channels(&codec, &s->codebook, s->axis, dtype, shape),
                  SPC_OK);
+    if (model->len > 0) {
+        spc_model own;
+        CHECK_STATUS(spc_model_init(&own, model->at, model->len), SPC_OK);
+        CHECK_STATUS(spc_codec_set_model(&codec, &own), SPC_OK);
+    }
     check_at.bits = s->of[0]->bits;
     check_at.n = codec.n;
     return codec;
@@ -273,6 +281,7 @@ static void check_description(const spc_codec *codec, bytes frame, const spc_fra
                                       4 * SPC_MAX_CENTROIDS),
                  SPC_OK);
     CHECK(own.id == codec->id && own.n == codec->n);
+    CHECK(own.model.len == codec->model.len);
 }
 
 static void check_frame(const spc_codec *codec, spc_coder coder, bytes feature, bytes frame,
@@ -302,29 +311,44 @@ static void check_frame(const spc_codec *codec, spc_coder coder, bytes feature, 
     }
     free(work);
     check_guard_free(guard);
-    if (coder == SPC_CODER_PACK) {
+    if (codec->model.len > 0) {
+        coder = codec->model.coder;
+    }
+    if (coder != SPC_CODER_LZMA && spc_coder_available(coder)) {
         size_t bound = spc_frame_bound(codec, info.kind);
-        CHECK(bound == frame.len);
+        CHECK(info.coder == SPC_CODER_PACK ? bound == frame.len : bound > frame.len);
         guard = check_guard_new(bound);
         at = check_rear(guard, bound, 0);
-        CHECK_STATUS(spc_encode(codec, coder, info.kind, feature.at, at, bound, &len, NULL, 0),
+        need = spc_encode_work_size(codec, coder);
+        work = malloc(need + 1);
+        CHECK_STATUS(spc_encode(codec, coder, info.kind, feature.at, at, bound, &len, work, need),
                      SPC_OK);
         CHECK(len == frame.len);
         CHECK_BYTES(at, frame.at, frame.len);
+        free(work);
         check_guard_free(guard);
         frames_encoded++;
     }
     free(back);
 }
 
+static spc_coder coder_of(const char *word) {
+    spc_coder coder = SPC_CODER_PACK;
+    while (spc_coder_name(coder) && strcmp(word, spc_coder_name(coder)) != 0) {
+        coder = (spc_coder)(coder + 1);
+    }
+    return coder;
+}
+
 static void frame_line(char **word) {
     several own = several_of(word[1]);
     spc_dtype dtype = dtype_of(word[2]);
     spc_shape shape = shape_of(word[3]);
-    spc_codec codec = codec_of(&own, dtype, &shape);
-    spc_coder coder = strcmp(word[4], "pack") == 0 ? SPC_CODER_PACK : SPC_CODER_LZMA;
-    bytes feature = elements_from_hex(word[5], dtype), indices = from_hex(word[6]);
-    bytes frame = from_hex(word[7]);
+    bytes model = from_hex(word[4]);
+    spc_codec codec = codec_of(&own, dtype, &shape, &model);
+    spc_coder coder = coder_of(word[5]);
+    bytes feature = elements_from_hex(word[6], dtype), indices = from_hex(word[7]);
+    bytes frame = from_hex(word[8]);
     uint8_t *expected = restore(&own, dtype, &shape, indices);
     check_cpus cpus = {0};
     CHECK(feature.len == spc_feature_size(&codec));
@@ -335,6 +359,7 @@ static void frame_line(char **word) {
         check_indices(&codec, feature, indices, expected);
         check_frame(&codec, coder, feature, frame, expected);
     }
+    free(model.at);
     free(feature.at);
     free(indices.at);
     free(frame.at);
@@ -363,9 +388,11 @@ static int as_expected(spc_status got, long want, const uint8_t *frame, size_t l
 }
 
 static spc_status decode_with(const spc_codec *codec, const uint8_t *frame, size_t len) {
-    size_t size = spc_feature_size(codec), need = spc_decode_work_size(codec, SPC_CODER_LZMA);
-    uint8_t *back = malloc(size + 1), *work = malloc(need + 1);
-    spc_status status = spc_decode(codec, frame, len, back, size, work, need);
+    const size_t size = spc_feature_size(codec);
+    const size_t need = spc_decode_work_size(codec, SPC_CODER_LZMA);
+    const size_t other = spc_decode_work_size(codec, SPC_CODER_CONTEXT);
+    uint8_t *back = malloc(size + 1), *work = malloc(need + other + 1);
+    spc_status status = spc_decode(codec, frame, len, back, size, work, need + other);
     free(back);
     free(work);
     return status;
@@ -374,10 +401,10 @@ static spc_status decode_with(const spc_codec *codec, const uint8_t *frame, size
 static void bad_line(char **word) {
     several own = several_of(word[1]);
     spc_shape shape = shape_of(word[3]);
-    spc_codec codec = codec_of(&own, dtype_of(word[2]), &shape);
-    bytes frame = from_hex(word[4]);
-    long without = strtol(word[5], NULL, 10), with = strtol(word[6], NULL, 10);
-    size_t max_elements = (size_t)strtoull(word[7], NULL, 10);
+    bytes model = from_hex(word[4]), frame = from_hex(word[5]);
+    spc_codec codec = codec_of(&own, dtype_of(word[2]), &shape, &model);
+    long without = strtol(word[6], NULL, 10), with = strtol(word[7], NULL, 10);
+    size_t max_elements = (size_t)strtoull(word[8], NULL, 10);
     check_guard guard = check_guard_new(frame.len);
     uint8_t *at = check_rear(guard, frame.len, 0);
     memcpy(at, frame.at, frame.len);
@@ -399,6 +426,7 @@ static void bad_line(char **word) {
         }
     }
     check_guard_free(guard);
+    free(model.at);
     free(frame.at);
     several_free(own);
 }
@@ -413,8 +441,8 @@ static void vectors(void) {
     } kinds[] = {
         {"codebook", 8, codebook_line},
         {"quantize", 4, quantize_line},
-        {"frame", 8, frame_line},
-        {"bad", 8, bad_line},
+        {"frame", 9, frame_line},
+        {"bad", 9, bad_line},
     };
     char *line = NULL;
     size_t room = 0;

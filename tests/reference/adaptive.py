@@ -11,11 +11,11 @@ from typing import NamedTuple
 LOGISTIC = [round(32768 / (1 + math.exp(-(step + 0.5) / 16))) for step in range(128)]
 
 
-class CorruptPayloadError(Exception):
+class CorruptPayloadError(ValueError):
     """No encoder makes such a payload."""
 
 
-class BadModelError(Exception):
+class BadModelError(ValueError):
     """The bytes are no model's body."""
 
 
@@ -147,9 +147,15 @@ def _code(planes: list[list[list[int]]], bits: int, model: Model | None, code_bi
 
 
 def encode(
-    planes: Sequence[Sequence[Sequence[int]]], bits: int, model: Model | None
+    planes: Sequence[Sequence[Sequence[int]]],
+    bits: int,
+    model: Model | None,
+    below: int | None = None,
 ) -> bytes | None:
-    """Payload of indices [channels][rows][columns]; None where they are to be stored packed."""
+    """Payload of indices [channels][rows][columns]; None if it is not shorter than `below` bytes.
+
+    Those are the packed ones where nothing is said, which are then stored instead.
+    """
     low, span, written = 0, 0xFFFFFFFF, 4  # low is all that is written, and four bytes
 
     def code_bit(zero: int, bit: int) -> int:
@@ -167,7 +173,7 @@ def encode(
     last = -(-low // (1 << 24)) << 24
     payload = last.to_bytes(written, "big")[:-3]
     packed = (sum(len(row) for plane in planes for row in plane) * bits + 7) // 8
-    return None if len(payload) >= packed else payload.rstrip(b"\0") or b"\0"
+    return None if len(payload) >= (below or packed) else payload.rstrip(b"\0") or b"\0"
 
 
 # ------------------------------------------------------------------ decoder
@@ -200,3 +206,20 @@ def decode(
     if read < len(payload) + 3 or code >= 1 << 24 or (len(payload) > 1 and payload[-1] == 0):
         raise CorruptPayloadError("does not end as an encoder ends it")
     return planes
+
+
+# ------------------------------------------------------------------ as reference.py asks
+
+
+def check_body(body: bytes, bits: int, channels: int) -> None:
+    read_model(body, bits, channels)
+
+
+def decode_indices(
+    payload: bytes, bits: int, planes: Sequence[Sequence[Sequence[int]]], body: bytes | None
+) -> list[int]:
+    """Indices in the order of the planes."""
+    channels, rows, columns = len(planes), len(planes[0]), len(planes[0][0])
+    model = None if body is None else read_model(body, bits, channels)
+    found = decode(payload, channels, rows, columns, bits, model)
+    return list(itertools.chain.from_iterable(itertools.chain.from_iterable(found)))

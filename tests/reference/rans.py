@@ -12,11 +12,11 @@ TOTAL = 1 << 12
 LEAST = 1 << 16
 
 
-class PayloadError(Exception):
+class PayloadError(ValueError):
     """The payload is refused."""
 
 
-class ModelError(Exception):
+class ModelError(ValueError):
     """The body of the model is refused."""
 
 
@@ -136,3 +136,20 @@ def decode(payload: bytes, channels: int, length: int, bits: int, body: bytes) -
     if words or states != [LEAST] * lanes:
         raise PayloadError("end")
     return planes
+
+
+# ------------------------------------------------------------------ as reference.py asks
+
+
+def check_body(body: bytes, bits: int, channels: int) -> None:
+    parse_body(body, bits, channels)
+
+
+def decode_indices(
+    payload: bytes, bits: int, planes: Sequence[Sequence[Sequence[int]]], body: bytes | None
+) -> list[int]:
+    """Indices in the order of the planes."""
+    if body is None:
+        raise PayloadError("coder rans needs a model of its own")
+    length = len(planes[0]) * len(planes[0][0])
+    return [index for plane in decode(payload, len(planes), length, bits, body) for index in plane]

@@ -10,8 +10,16 @@ from __future__ import annotations
 import functools
 import itertools
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for whoever loads this by its path
+
+import adaptive
+import context
+import rans
 
 VERSION = 1
 FLOAT32, FLOAT16, BFLOAT16, INT8, UINT8 = range(5)
@@ -177,11 +185,16 @@ class Codec(NamedTuple):
 
     @property
     def id(self) -> int:
-        return crc32c(self.description)
+        return id_of(self.description, bool(self.model))
 
     @property
     def elements(self) -> int:
         return elements_of(self.shape)
+
+
+def id_of(description: bytes, has_model: bool) -> int:
+    """Without the model's checksum: a CRC of bytes and their own CRC does not tell the bytes."""
+    return crc32c(description[:-4] if has_model else description)
 
 
 def elements_of(shape: Sequence[int]) -> int:
@@ -728,7 +741,7 @@ class Reference(NamedTuple):
     """What a coder that sees channels, rows and columns brings.
 
     check_body(body, bits, channels) and decode(payload, bits, planes, body), which gives indices in
-    the order of the planes; body is None without a model of this coder.  Both raise
+    the order of the planes; body is None without a model of this coder.  Both raise ValueError or
     CorruptFrameError.
     """
 
@@ -737,7 +750,11 @@ class Reference(NamedTuple):
 
 
 # By the coder's number.  A model of a coder that is not here has a body of any bytes.
-REFERENCES: dict[int, Reference] = {}
+REFERENCES: dict[int, Reference] = {
+    RANGE: Reference(adaptive.check_body, adaptive.decode_indices),
+    RANS: Reference(rans.check_body, rans.decode_indices),
+    CONTEXT: Reference(context.check_body, context.decode),
+}
 
 
 def parse_model(data: bytes) -> Model:
@@ -752,7 +769,10 @@ def parse_model(data: bytes) -> Model:
     if not 1 <= model.bits <= 8 or model.channels == 0:
         raise CorruptFrameError("a model's bits or channels")
     if model.coder in REFERENCES:
-        REFERENCES[model.coder].check_body(model.body, model.bits, model.channels)
+        try:
+            REFERENCES[model.coder].check_body(model.body, model.bits, model.channels)
+        except ValueError as error:
+            raise CorruptFrameError(str(error)) from None
     return model
 
 
@@ -774,7 +794,10 @@ def decode_planes(codec: Codec, coder: int, payload: bytes) -> list[int]:
     seen = planes(codec.shape, codec.axis)
     indices = [0] * codec.elements
     order = itertools.chain.from_iterable(itertools.chain.from_iterable(seen))
-    decoded = REFERENCES[coder].decode(payload, codec.bits, seen, body)
+    try:
+        decoded = REFERENCES[coder].decode(payload, codec.bits, seen, body)
+    except ValueError as error:
+        raise CorruptFrameError(str(error)) from None
     for element, index in zip(order, decoded):
         indices[element] = index
     return indices
@@ -832,6 +855,23 @@ def encode(codec: Codec, feature: Sequence[int], self_describing: bool = False) 
     if not packed or len(payload) >= len(packed):
         return build(codec, PACK, packed, self_describing)
     return build(codec, LZMA, payload, self_describing)
+
+
+def encode_context(codec: Codec, feature: Sequence[int], self_describing: bool = False) -> bytes:
+    """The frame of a feature under coder 4: the only right bytes."""
+    indices = quantize(codec, feature)
+    packed, body = pack(indices, codec.bits), parse_model(codec.model).body
+    seen = planes(codec.shape, codec.axis)
+    order = itertools.chain.from_iterable(itertools.chain.from_iterable(seen))
+    symbols = [indices[element] for element in order]
+    payload, whole_length = context.encode(symbols, codec.bits, seen, body)
+    fits = whole_length < len(packed)
+    each = iter(symbols)
+    values = [[[next(each) for _ in row] for row in plane] for plane in seen]
+    rival = adaptive.encode(values, codec.bits, None, len(payload) if fits else len(packed))
+    if rival is not None:
+        return build(codec, RANGE, rival, self_describing)
+    return build(codec, *((CONTEXT, payload) if fits else (PACK, packed)), self_describing)
 
 
 class Decoded(NamedTuple):
@@ -918,7 +958,7 @@ def _parse(frame: bytes) -> tuple[int, Codec | None, int, bytes]:
         if len(body) < model_at:
             raise CorruptFrameError("the length of the model lies beyond the frame")
         model_length = struct.unpack_from("<I", body, model_at - 4)[0]
-        if not 1 <= model_length <= len(body) - model_at:
+        if not 12 <= model_length <= len(body) - model_at:
             raise CorruptFrameError("no model, or one that reaches beyond the frame")
         size += 4 + model_length
     if len(body) < 8 + size + 1:
@@ -937,4 +977,5 @@ def _parse(frame: bytes) -> tuple[int, Codec | None, int, bytes]:
             check_groups(groups, shape, axis)
     except ValueError as error:
         raise CorruptFrameError(str(error)) from None
-    return crc32c(description), Codec(codebooks, dtype, shape, axis, model), coder, payload
+    codec = Codec(codebooks, dtype, shape, axis, model)
+    return id_of(description, bool(has_model)), codec, coder, payload

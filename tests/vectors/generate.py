@@ -22,6 +22,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "reference"))
 
+import context  # noqa: E402
 import range_vectors  # noqa: E402
 import reference as ref  # noqa: E402
 
@@ -192,7 +193,7 @@ def codec_of(
 
 
 def codec_words(codec: ref.Codec) -> dict[str, Any]:
-    """The codec as an entry has it, which is without a model."""
+    """The codec as an entry has it."""
     names = [
         next(name for name, table in BOOKS.items() if tuple(table) == centroids)
         for centroids in codec.codebooks
@@ -202,6 +203,7 @@ def codec_words(codec: ref.Codec) -> dict[str, Any]:
         **({"codebook": names[0]} if codec.axis is None else with_axis),
         "dtype": DTYPE_NAMES[codec.dtype],
         "shape": list(codec.shape),
+        **({"model": codec.model.hex()} if codec.model else {}),
     }
 
 
@@ -581,6 +583,180 @@ def operations_entry() -> dict[str, Any]:
     }
 
 
+# ------------------------------------------------------------------ context
+
+
+def taps_within(number: int) -> list[context.Tap]:
+    """Every tap that channel `number` may have."""
+    reach = range(-context.REACH, context.REACH + 1)
+    return [
+        context.Tap(back, row, column, is_set)
+        for back in range(number + 1)
+        for row, column in itertools.product(reach, reach)
+        for is_set in (False, True)
+        if back > 0 or row < 0
+    ]
+
+
+def random_network(
+    rng: random.Random, bits: int, number: int, taps: int, units: int, linear: int, shift: int
+) -> context.Network:
+    """Any network, but one whose logits differ and are not all at the limit."""
+    nodes, lefts = context.node_count(bits), 1 << 2 * context.near_bits(bits)
+    possible = taps_within(number)
+    chosen = rng.sample(possible, min(taps, len(possible)))
+    most = [1 if tap.is_set else nodes for tap in chosen]
+    weights = [[rng.randrange(-128, 128) for _ in range(units)] for _ in chosen]
+    biases = [rng.randrange(-300, 300) for _ in range(units)]
+    sizes = []
+    for unit in range(units):
+        while True:
+            size = abs(biases[unit])
+            size += sum(abs(row[unit]) * level for row, level in zip(weights, most))
+            if size <= context.SUM_MOST:
+                break
+            for row in weights:
+                row[unit] //= 2
+        sizes.append(size + 1)
+    outputs = []
+    for _ in range(nodes):
+        limits = [min(2500 * 2**shift // size, 65535) // units for size in sizes]
+        limits = [min(max(limit, 1), 32767) for limit in limits]
+        outputs.append([rng.randint(-limit, limit) for limit in limits])
+    table = [[rng.randint(-25, 25) for _ in range(lefts)] for _ in range(nodes)]
+    if bits > 2:
+        table[1][1], table[-1][-1] = 127, -128
+    return context.Network(linear, shift, chosen, weights, biases, outputs, table)
+
+
+def constant_network(bits: int, bias: int, outputs: Sequence[int], shift: int) -> context.Network:
+    """The same logits for every symbol: units of one bias, `outputs` for each node."""
+    nodes, units = context.node_count(bits), len(outputs)
+    lefts = [[0] * (1 << 2 * context.near_bits(bits)) for _ in range(nodes)]
+    return context.Network(0, shift, [], [], [bias] * units, [list(outputs)] * nodes, lefts)
+
+
+def model_of(bits: int, networks: Sequence[context.Network]) -> ref.Model:
+    return ref.Model(ref.CONTEXT, bits, len(networks), context.build(networks))
+
+
+# Bits, shape, axis and codebooks; taps, units, linear and shift of each channel, in turn.
+CONTEXT_CODECS = (
+    (1, (3, 4, 33), None, 1, ((6, 2, 1, 8), (9, 16, 4, 12), (20, 3, 0, 7))),
+    (1, (8, 70), None, 1, ((20, 4, 2, 10),)),
+    (1, (70,), None, 1, ((0, 2, 1, 9),)),
+    (1, (104,), 0, 4, ((0, 1, 1, 8), (0, 1, 0, 7), (1, 1, 1, 6))),
+    (2, (6, 9, 3), 2, 3, ((5, 3, 1, 9), (8, 4, 4, 11), (13, 5, 0, 16))),
+    (
+        2,
+        (5, 4, 9),
+        None,
+        1,
+        ((3, 2, 2, 8), (7, 2, 0, 9), (11, 3, 1, 10), (1, 1, 0, 5), (12, 1, 1, 7)),
+    ),
+    (2, (30, 4), 1, 2, ((1, 1, 1, 6), (2, 1, 0, 7))),
+    (3, (2, 40, 1), 0, 2, ((10, 3, 1, 10), (15, 2, 0, 9))),
+    (3, (3, 1, 50), None, 1, ((4, 2, 1, 9), (25, 4, 2, 10), (30, 2, 2, 12))),
+    (4, (2, 5, 33), None, 1, ((17, 16, 3, 13), (33, 8, 8, 11))),
+    (4, (1, 3, 70), None, 1, ((0, 1, 1, 3),)),
+    (4, (2, 2, 3, 9), 1, 2, ((5, 1, 0, 1), (6, 1, 1, 15))),
+    (5, (2, 4, 12), 1, 1, ((7, 5, 0, 11), (4, 2, 2, 9), (30, 1, 0, 7), (9, 2, 1, 10))),
+    (6, (2, 3, 33), None, 1, ((8, 2, 1, 12), (21, 3, 0, 9))),
+    (7, (45,), None, 1, ((0, 3, 1, 8),)),
+    (8, (2, 6, 10), None, 1, ((12, 2, 1, 10), (40, 9, 3, 11))),
+    (8, (4, 5, 2), 2, 1, ((3, 1, 1, 7), (5, 1, 0, 6))),
+)
+
+
+def feature_of(codec: ref.Codec, indices: Sequence[int]) -> list[int]:
+    """What the indices stand for, which has to have the same indices."""
+    feature = ref.dequantize(codec, indices)
+    assert ref.quantize(codec, feature) == list(indices)
+    return feature
+
+
+def context_codec(
+    bits: int, shape: Sequence[int], axis: int | None, groups: int, model: ref.Model
+) -> ref.Codec:
+    if axis is None:
+        return codec_of(f"levels-{bits}", ref.FLOAT32, shape, None, model.whole)
+    codec = channel_codec(bits, ref.FLOAT32, shape, axis, groups)
+    return codec._replace(model=model.whole)
+
+
+def in_elements(codec: ref.Codec, symbols: Iterable[int]) -> list[int]:
+    """Symbols in the order of planes, as indices in that of the elements."""
+    indices = [0] * codec.elements
+    seen = ref.planes(codec.shape, codec.axis)
+    for element, symbol in zip(itertools.chain(*itertools.chain(*seen)), symbols):
+        indices[element] = symbol
+    return indices
+
+
+def likely_indices(rng: random.Random, codec: ref.Codec) -> list[int]:
+    """Indices as the model foresees them, by dice."""
+    sizes = context.sizes_of(ref.planes(codec.shape, codec.axis))
+    networks = context.parse(ref.parse_model(codec.model).body, codec.bits, sizes[0])
+    symbols = context.walk(
+        codec.bits, sizes, networks, lambda zero: int(rng.randrange(32768) >= zero)
+    )
+    return in_elements(codec, symbols)
+
+
+def context_entry(name: str, codec: ref.Codec, indices: Sequence[int]) -> dict[str, Any]:
+    feature = feature_of(codec, indices)
+    compact = ref.encode_context(codec, feature)
+    assert ref.decode(compact, codec).feature == feature, name
+    entry = {"name": f"context-{name}", **codec_words(codec), "indices": hex8(indices)}
+    entry["coder"] = "context" if compact[1] == ref.CONTEXT else "pack"
+    entry["compact"] = compact.hex()
+    if len(codec.model) < 150:
+        entry["self_describing"] = ref.encode_context(codec, feature, self_describing=True).hex()
+    return entry
+
+
+def context_entries() -> Iterator[dict[str, Any]]:
+    for bits, shape, axis, groups, fields in CONTEXT_CODECS:
+        name = f"{bits}-{'x'.join(map(str, shape))}" + ("" if axis is None else f"-{axis}")
+        rng = random.Random(f"context-{name}")
+        channels = ref.channels_of(shape, axis)
+        each = itertools.islice(itertools.cycle(fields), channels)
+        networks = [random_network(rng, bits, number, *own) for number, own in enumerate(each)]
+        codec = context_codec(bits, shape, axis, groups, model_of(bits, networks))
+        entry = context_entry(name, codec, likely_indices(rng, codec))
+        assert entry["coder"] == "context", name
+        yield entry
+
+    def made(
+        name: str, bits: int, shape: Sequence[int], network: context.Network, indices: Sequence[int]
+    ) -> dict[str, Any]:
+        codec = context_codec(bits, shape, None, 1, model_of(bits, [network]))
+        return context_entry(name, codec, indices)
+
+    # the largest sums that a model may have, and the most improbable decisions
+    edge = constant_network(2, 32767, [-32767, -32767, -1], 16)
+    for name, index, shape in (("likely", 0, (2, 33)), ("unlikely", 3, (16, 70))):
+        yield made(f"edge-{name}", 2, shape, edge, [index] * (shape[0] * shape[1]))
+    never = constant_network(1, 32767, [-32768, -32767], 1)
+    for at in range(4):
+        last = [0] * (9 * 33 - 1 - at) + [1] * (1 + at)
+        yield made(f"end-{at}", 1, (9, 33), never, last)
+    yield made("zeros", 1, (70,), never, [0] * 70)
+    often = constant_network(8, 32767, [32767, -32768], 1)
+    rng = random.Random("context-surprise")
+    surprise = [rng.choice((0, 128, 255)) for _ in range(66)] + [255] * 300
+    yield made("surprise", 8, (6, 61), often, surprise)
+    # no room for a payload
+    for bits, shape in ((8, (1, 1, 1)), (3, (1, 5)), (1, ())):
+        name = f"stored-{bits}-{'x'.join(map(str, shape)) or 'scalar'}"
+        rng = random.Random(f"context-{name}")
+        network = random_network(rng, bits, 0, 2, 1, 1, 6)
+        count = ref.elements_of(shape)
+        entry = made(name, bits, shape, network, [rng.randrange(1 << bits) for _ in range(count)])
+        assert entry["coder"] == "pack"
+        yield entry
+
+
 # ------------------------------------------------------------------ impossible frames
 
 
@@ -717,6 +893,7 @@ def bad_entries() -> Iterator[dict[str, Any]]:
     yield bad("mismatch-dtype", "another dtype", ref.build(other, ref.PACK, payload))
     yield from _bad_groups(bad)
     yield from _bad_models(bad)
+    yield from _bad_context(bad)
 
     # the payload
     both: list[tuple[str, str, ref.Codec, int, bytes]] = []
@@ -918,6 +1095,112 @@ def _bad_models(bad: Any) -> Iterator[dict[str, Any]]:
     yield entry("mismatch", "made with a model", ref.build(other, ref.PACK, payload))
 
 
+def _bad_context(bad: Any) -> Iterator[dict[str, Any]]:
+    """Models of coder 4 that are none, and payloads that no encoder writes."""
+    plain = codec_of("symmetric", ref.INT8, [2, 3], 0)  # 1 bit, 2 channels
+    rng = random.Random("bad context")
+    good = [random_network(rng, 1, number, 2, 2, 1, 9) for number in range(2)]
+    body = context.build(good)
+    context.check_body(body, 1, 2)
+
+    def entry(name: str, why: str, body: bytes, own: ref.Codec = plain) -> dict[str, Any]:
+        channels = ref.channels_of(own.shape, own.axis)
+        model = ref.Model(ref.CONTEXT, own.bits, channels, body)
+        payload = bytes(ref.packed_size(own.elements, own.bits))
+        whole = own._replace(model=model.whole)
+        frame = ref.build(whole, ref.PACK, payload, self_describing=True)
+        return bad(f"context-{name}", why, frame, own)
+
+    def patched(name: str, why: str, at: int, byte: int) -> dict[str, Any]:
+        return entry(name, why, body[:at] + bytes([byte]) + body[at + 1 :])
+
+    def changed(name: str, why: str, number: int, **fields: Any) -> dict[str, Any]:
+        networks = [*good[:number], good[number]._replace(**fields), *good[number + 1 :]]
+        return entry(name, why, context.build(networks))
+
+    first = len(context.build(good[:1]))
+    for length in (0, 3, 4, 6, first - 1, first, first + 3, len(body) - 1):
+        yield entry(f"cut-{length}", "the model ends early", body[:length])
+    yield entry("longer", "a byte follows the last channel", body + b"\0")
+    for units, why in ((0, "a channel has a unit"), (17, "a channel has 16 units at most")):
+        nothing = constant_network(1, 0, [0] * units, 1)
+        yield entry(f"units-{units}", why, context.build([nothing] * 2))
+    yield patched("linear", "more linear units than units", 2, 3)
+    for shift in (0, 17, 255):
+        yield patched(f"shift-{shift}", "the shift is 1 to 16", 3, shift)
+    for name, why, number, tap in (
+        ("back-0-1", "no channel before the first", 0, context.Tap(1, 0, 0, False)),
+        ("back-1-2", "no two channels before the second", 1, context.Tap(2, -1, 0, True)),
+        ("self", "a symbol cannot tell of itself", 0, context.Tap(0, 0, 0, True)),
+        ("left", "a symbol in the same row", 1, context.Tap(0, 0, -1, False)),
+        ("below", "a symbol that comes later", 1, context.Tap(0, 1, 0, False)),
+        ("row", "3 rows away", 1, context.Tap(1, 3, -2, False)),
+        ("far", "23 rows away", 1, context.Tap(1, 23, 0, True)),
+    ):
+        yield changed(f"tap-{name}", why, number, taps=[good[number].taps[0], tap])
+    why = "the sum of a unit is beyond 32767"
+    weights = [[1, 1], [1, -1]]
+    for name, bias in (("sum", 32766), ("sum-negative", -32766), ("sum-least", -32768)):
+        yield changed(name, why, 0, weights=weights, biases=[0, bias])
+    wide = codec_of("relu", ref.INT8, [2, 3])
+    one_tap = constant_network(2, 32764, [0], 1)._replace(weights=[[-1]])
+    tap = context.Tap(0, -1, 0, False)
+    for name, bias in (("sum-levels", 32765), ("sum-levels-weight", -32765)):
+        network = one_tap._replace(taps=[tap], biases=[bias])
+        yield entry(name, why, context.build([network]), wide)
+    context.check_body(context.build([one_tap._replace(taps=[tap])]), 2, 1)
+    why = "the outputs of a node are beyond 65535"
+    for name, outputs in (("outputs", [-32768, -32768, 0]), ("outputs-2", [32767, 32767, -2])):
+        network = constant_network(2, 0, outputs, 1)
+        yield entry(name, why, context.build([network]), wide)
+
+    # payloads
+    rng = random.Random("bad context payloads")
+    network = random_network(rng, 2, 0, 5, 2, 1, 9)
+    codec = codec_of("relu", ref.FLOAT32, [6, 40], None, model_of(2, [network]).whole)
+    frame = ref.encode_context(codec, feature_of(codec, likely_indices(rng, codec)))
+    assert frame[1] == ref.CONTEXT
+    payload = frame[6:-4]
+    number, size = int.from_bytes(payload, "big"), len(payload)
+    above = ((number + step).to_bytes(size, "big") for step in range(1, 256))
+    cuts = (payload[:length] for length in range(2, size))
+    for name, why, data in (
+        ("none", "a payload has a byte", b""),
+        ("zero", "a zero at the end", payload + b"\0"),
+        ("zeros", "zeros at the end", payload + bytes(5)),
+        ("two-zeros", "zeros only, and more than one", bytes(2)),
+        ("short", "ends early", payload[:-1]),
+        ("shorter", "ends early", _first_bad(codec, cuts)),
+        ("longer", "a byte follows", payload + b"\x01"),
+        ("half", "another number of the last range", payload + b"\x80"),
+        ("next", "not the least number of its range", _first_bad(codec, above)),
+        ("outside", "a number beyond the first range", b"\xff" * 4 + payload[4:]),
+        ("outside-1", "a number beyond the first range", b"\xff" * 4 + b"\x01"),
+        ("as-long", "as long as the packed indices", bytes(59) + b"\1"),
+        ("too-long", "longer than the packed indices", bytes(70) + b"\1"),
+    ):
+        wrong = ref.build(codec, ref.CONTEXT, data)
+        yield bad(f"context-payload-{name}", why, wrong, codec)
+    for name, data in (("short", payload[:-1]), ("zero", payload + b"\0")):
+        wrong = ref.build(codec, ref.CONTEXT, data, self_describing=True)
+        yield bad(f"context-payload-{name}-self", "no encoder writes it", wrong, codec)
+    alone = codec._replace(model=b"")
+    wrong = ref.build(alone, ref.CONTEXT, payload, self_describing=True)
+    yield bad("context-no-model", "the coder needs a model", wrong, alone)
+    other = codec._replace(model=model_of(2, [network._replace(shift=8)]).whole)
+    yield bad("context-mismatch", "made with another model", ref.build(other, 4, payload), codec)
+
+
+def _first_bad(codec: ref.Codec, payloads: Iterable[bytes]) -> bytes:
+    """The first that is refused: changed payloads may be right ones of other features."""
+    for payload in payloads:
+        try:
+            ref.decode_planes(codec, ref.CONTEXT, payload)
+        except ref.CorruptFrameError:
+            return payload
+    raise AssertionError("all of them are right")
+
+
 def _crc32(data: bytes) -> bytes:
     import zlib
 
@@ -1026,6 +1309,7 @@ def files() -> dict[str, str]:
         "channels.json": channel_entries(),
         "lzma.json": lzma_entries(stored_payloads()),
         "range.json": range_vectors.entries(),
+        "context.json": context_entries(),
         "bad.json": bad_entries(),
     }
     return {
