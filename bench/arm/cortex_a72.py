@@ -5,6 +5,9 @@ same every time.  Cycles per element are llvm-mca's for the hot loop, the innerm
 vector instructions, which it assumes to run for ever on data in L1; it uses LLVM's model of the A57
 for the A72.  Beside them: what the load port takes (16 bytes per cycle), and what the busiest part
 of that model (a port, or dispatch) needs at least.  Beyond 4 bits the loops are nested: left out.
+
+Coders: instructions per symbol alone, of a 12x32x32 feature that is made up, by models that are
+made up too, of 24 or 64 taps and 8 units; and the same with the reference kernels.
 `python bench/arm/cortex_a72.py [--json]`.
 
 Needs aarch64-linux-gnu-gcc, qemu-aarch64 (Debian: qemu-user, not the static one), llvm-mca-19, cc.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -63,18 +67,81 @@ int main(int argc, char **argv) {
 }
 """
 # the core's reference kernels take care of what is left over
-CORE = ("quantize", "dequantize", "pack", "crc32c", "cpu", "codebook")
+CORE = (
+    *("quantize", "dequantize", "pack", "crc32c", "cpu", "codebook", "coder_context"),
+    "coder_range",
+    "arm/neon_context",
+)
+OPTIONS = ["-O3", "-std=c11", "-I", str(ROOT / "csrc"), "-I", str(ROOT / "csrc" / "include")]
+
+CHANNELS, ROWS_OF, COLUMNS_OF = 12, 32, 32
+CODERS = [
+    *(("context", taps, bits) for bits in (1, 2) for taps in (24, 64)),
+    *(("range", 0, bits) for bits in (1, 2)),
+    *(("rans", 0, bits) for bits in (1, 2)),
+    ("lzma", 0, 1),
+    ("lzma", 0, 2),
+]
+NUMBERS = {"range": 2, "rans": 3, "context": 4}
+UNITS = 8
+
+CODER = """
+#include "coder.h"
+#include "lzma_encoder.h"
+#include <stdlib.h>
+enum { BITS = %(bits)d, CHANNELS = %(channels)d, ROWS = %(rows)d, COLUMNS = %(columns)d };
+static const uint8_t bytes[] = {%(model)s};
+static uint8_t symbols[CHANNELS * ROWS * COLUMNS], payload[2 * sizeof symbols], work[1 << 20];
+int main(int argc, char **argv) {
+    const spc_model model = {bytes, sizeof bytes, (spc_coder)%(number)d, BITS, CHANNELS};
+    const spc_planes planes = {.n = sizeof symbols, .bits = BITS, .channels = CHANNELS,
+                               .rows = ROWS, .columns = COLUMNS,
+                               .model = sizeof bytes > 1 ? &model : NULL};
+    uint32_t random = 1;
+    size_t len = 0;
+    for (size_t i = 0; i < sizeof symbols; i++) {
+        random = random * 1664525 + 1013904223;
+        symbols[i] = i > COLUMNS && random >> 30 ? symbols[i - (random >> 29 & 1 ? 1 : COLUMNS)]
+                                                 : (uint8_t)(random >> 20 & ((1 << BITS) - 1));
+    }
+    (void)planes;
+    for (int times = argc > 1 ? atoi(argv[1]) : 1; times-- > 0;) {
+        %(call)s;
+        if (%(wrong)s) {
+            return 1;
+        }
+    }
+    return 0;
+}
+"""
+ENCODE = (
+    "len = spc_coder_{}_ops.encode(&planes, symbols, payload, sizeof payload, work, sizeof work)"
+)
+DECODE = "spc_coder_{}_ops.decode(&planes, payload, len, symbols, work, sizeof work) != SPC_OK"
+PACKED = "spc_pack(symbols, sizeof symbols, BITS, payload)"
+LZMA = (
+    "len = spc_lzma_encode(payload, sizeof symbols * BITS / 8, payload + sizeof symbols, "
+    "sizeof symbols, work, sizeof work)"
+)
+CODER_CORE = ("coder_rans", "lzma_encoder", "arm/neon")
 
 
-def run(command: Sequence[str | Path]) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+def run(command: Sequence[str | Path], **environment: str) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")
     return done.stdout + done.stderr
 
 
-def instructions(program: Path, plugin: Path, n: int) -> int:
-    said = run(["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-plugin", plugin, program, str(n)])
+def instructions(program: Path, plugin: Path, n: int, **environment: str) -> int:
+    command: list[str | Path] = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]
+    command += ["-plugin", plugin, program, str(n)]
+    said = run(command, **environment)
     return int(re.search(r"instructions (\d+)", said)[1])  # type: ignore[index]
 
 
@@ -116,22 +183,95 @@ def cycles(loop: list[str], folder: Path) -> tuple[float, float]:
     return total / 200, least
 
 
-def measure() -> list[dict[str, Any]]:
+def compiled(files: Sequence[str], folder: Path) -> list[Path]:
+    made = [folder / f"{file.replace('/', '-')}.o" for file in files]
+    for file, to in zip(files, made):
+        run([CC, *OPTIONS, "-c", ROOT / "csrc" / f"{file}.c", "-o", to])
+    return made
+
+
+def context_model(taps: int, bits: int) -> bytes:
+    """Weights that are small enough to be valid; see docs/format.md."""
+    nodes = (1 << bits) - 1
+    body = b""
+    for channel in range(CHANNELS):
+        places = []
+        for i in range(taps):
+            back = i % (min(channel, 2) + 1)
+            places += [back, (7 * i) % (25 if back else 10)]
+        weights = [(5 * i) % 13 - 6 & 255 for i in range(taps * UNITS)]
+        outputs = b"".join((20 - 6 * j).to_bytes(2, "little", signed=True) for j in range(UNITS))
+        lefts = bytes(nodes << 2 * min(bits, 2))
+        body += bytes([taps, UNITS, 2, 6, *places, *weights]) + bytes(2 * UNITS)
+        body += outputs * nodes + lefts
+    return bytes(8) + body
+
+
+def rans_model(bits: int) -> bytes:
+    """Sixteen groups, those of equal symbols frequent."""
+    equal, frequent = ((0, 15), 1152) if bits == 1 else ((0, 5, 10, 15), 640)
+    frequencies = [frequent if i in equal else 128 for i in range(16)]
+    return bytes(8) + b"".join(f.to_bytes(2, "little") for f in frequencies) * CHANNELS
+
+
+def coder_program(coder: str, taps: int, bits: int, decoding: bool) -> str:
+    model = {"context": context_model(taps, bits), "rans": rans_model(bits)}.get(coder, bytes(1))
+    call, wrong = (PACKED + ", " + LZMA, "len == 0") if coder == "lzma" else (ENCODE, "len == 0")
+    if decoding:
+        call, wrong = f"if (len == 0) {ENCODE}", DECODE
+    return CODER % {
+        "bits": bits,
+        "channels": CHANNELS,
+        "rows": ROWS_OF,
+        "columns": COLUMNS_OF,
+        "model": ", ".join(map(str, model)),
+        "number": NUMBERS.get(coder, 1),
+        "call": call.format(coder),
+        "wrong": wrong.format(coder),
+    }
+
+
+def measure_coders(folder: Path, plugin: Path, core: Sequence[Path]) -> list[dict[str, Any]]:
+    found = []
+    core = [*core, *compiled(CODER_CORE, folder)]
+    source, program = folder / "coder.c", folder / "coder"
+    for coder, taps, bits in CODERS:
+        for decoding in (False, True):
+            if decoding and coder == "lzma":
+                continue  # liblzma's
+            source.write_text(coder_program(coder, taps, bits, decoding))
+            run([CC, *OPTIONS, "-static", source, *core, "-o", program])
+
+            def per_symbol(**environment: str) -> float:
+                counts = [instructions(program, plugin, n, **environment) for n in (1, 2)]
+                return (counts[1] - counts[0]) / (CHANNELS * ROWS_OF * COLUMNS_OF)
+
+            found.append(
+                {
+                    "coder": coder,
+                    "taps": taps,
+                    "bits": bits,
+                    "way": "decode" if decoding else "encode",
+                    "instructions_per_symbol": per_symbol(),
+                    "reference": per_symbol(SPLITCODEC_CPU=""),
+                }
+            )
+    return found
+
+
+def measure() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plugin, core = folder / "count.so", []
+        plugin = folder / "count.so"
         run(["cc", "-shared", "-fPIC", "-O2", HERE / "count.c", "-o", plugin])
-        options = ["-O3", "-std=c11", "-I", ROOT / "csrc", "-I", ROOT / "csrc" / "include"]
-        for file in CORE:
-            core.append(folder / f"{file}.o")
-            run([CC, *options, "-c", ROOT / "csrc" / f"{file}.c", "-o", core[-1]])
+        core = compiled(CORE, folder)
         for kernel, bits in ROWS:
             call, loaded = CALLS[kernel]
             source, made = folder / "hot.c", folder / "hot.s"
             text = PROGRAM % {"most": MANY, "call": call.replace("BITS", str(bits))}
             source.write_text(text)
-            run([CC, *options, "-S", source, "-o", made])
+            run([CC, *OPTIONS, "-S", source, "-o", made])
             # only the table of kernels clashes, which cpu.o wants from neon.o: it is in hot.s
             run([CC, "-static", made, *core, "-o", folder / "hot"])
             few, many = (instructions(folder / "hot", plugin, n) for n in (FEW, MANY))
@@ -151,7 +291,7 @@ def measure() -> list[dict[str, Any]]:
                     "of_busiest": passed / least,
                 }
             )
-    return found
+        return found, measure_coders(folder, plugin, core)
 
 
 def main() -> None:
@@ -161,9 +301,9 @@ def main() -> None:
     absent = [name for name in NEED if shutil.which(name) is None]
     if absent:
         sys.exit(f"{', '.join(absent)} not found: see the head of this file for Debian's packages")
-    rows = measure()
+    rows, coders = measure()
     if arguments.json:
-        print(json.dumps({"rows": rows}, indent=1))
+        print(json.dumps({"rows": rows, "coders": coders}, indent=1))
         return
     print("| kernel | bits | instructions | cycles | loads | busiest part | cycles / that |")
     print("|---|---|---|---|---|---|---|")
@@ -172,6 +312,13 @@ def main() -> None:
             f"| {row['kernel']} | {row['bits']} | {row['instructions_per_element']:.2f} "
             f"| {row['cycles_per_element']:.2f} | {row['load_bound']:.2f} "
             f"| {row['busiest_part']:.2f} | {row['of_busiest']:.2f} |"
+        )
+    print("\n| coder | taps | bits | way | instructions | reference |")
+    print("|---|---|---|---|---|---|")
+    for row in coders:
+        print(
+            f"| {row['coder']} | {row['taps'] or ''} | {row['bits']} | {row['way']} "
+            f"| {row['instructions_per_symbol']:.1f} | {row['reference']:.1f} |"
         )
 
 

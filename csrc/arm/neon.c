@@ -1,6 +1,6 @@
 /* ARMv8-A NEON: quantise by counting thresholds, pack by shift and insert, look up bytes of tables
  * in registers. */
-#include "../kernels.h"
+#include "neon.h"
 
 #if defined(SPC_ARM64)
 #include <arm_neon.h>
@@ -133,8 +133,8 @@ const spc_kernels spc_kernels_neon = {
     .look_up_u8 = look_up_u8_neon,
     .quantize_pack_f32 = quantize_pack_f32_neon,
     .unpack_look_up_f32 = unpack_look_up_f32_neon,
-    .context_encode = spc_context_encode_reference,
-    .context_decode = spc_context_decode_reference,
+    .context_encode = spc_context_encode_neon,
+    .context_decode = spc_context_decode_neon,
     .crc32c = spc_crc32c_reference,
 };
 
@@ -152,8 +152,8 @@ const spc_kernels spc_kernels_neon_crc = {
     .look_up_u8 = look_up_u8_neon,
     .quantize_pack_f32 = quantize_pack_f32_neon,
     .unpack_look_up_f32 = unpack_look_up_f32_neon,
-    .context_encode = spc_context_encode_reference,
-    .context_decode = spc_context_decode_reference,
+    .context_encode = spc_context_encode_neon,
+    .context_decode = spc_context_decode_neon,
     .crc32c = crc32c_arm,
 };
 
