@@ -10,8 +10,9 @@
 #define COMPACT_FIRST 0xc0u /* high nibble; the low one is the version */
 #define COMPACT_HEADER 6    /* first byte, coder, codec id */
 #define FULL_HEADER 8       /* magic, version, length; the description follows, then the coder */
-#define DESCRIPTION_FIXED 4 /* bits, dtype, rank, axis and model */
+#define DESCRIPTION_FIXED 4 /* bits, dtype, rank, axis with the two flags */
 #define HAS_MODEL 0x80u     /* beside axis + 1, or 0 without an axis */
+#define IS_SLICE 0x40u      /* likewise */
 #define CHECKSUM 4
 
 const char *spc_version(void) {
@@ -43,7 +44,8 @@ const char *spc_status_text(spc_status status) {
     case SPC_ERROR_CHECKSUM:
         return "the checksum differs: the frame was damaged";
     case SPC_ERROR_MISMATCH:
-        return "the frame was made by a codec with another codebook, shape, dtype, axis or model";
+        return "the frame was made by a codec with another codebook, shape, dtype, axis, slice "
+               "or model";
     case SPC_ERROR_CORRUPT:
         return "the frame's content is impossible although its checksum is right";
     case SPC_ERROR_MODEL:
@@ -54,10 +56,11 @@ const char *spc_status_text(spc_status status) {
 
 /* ------------------------------------------------------------------ description and id */
 
-/* Everything before the centroids: bits, dtype, rank, axis and model; dims; groups with an axis. */
+/* Everything before the centroids: the fixed bytes; dims; groups with an axis; place of a slice. */
 
-static size_t head_size(uint32_t rank, uint32_t axis) {
-    return DESCRIPTION_FIXED + 4 * (size_t)rank + (axis != SPC_NO_AXIS ? 4 : 0);
+static size_t head_size(uint32_t rank, uint32_t axis, int is_slice) {
+    return DESCRIPTION_FIXED + 4 * (size_t)rank + (axis != SPC_NO_AXIS ? 4 : 0) +
+           (is_slice ? 8 : 0);
 }
 
 /* Behind the centroids: length and bytes. */
@@ -70,7 +73,7 @@ static size_t centroids_size(uint32_t bits, uint32_t groups) {
 }
 
 static size_t codec_description_size(const spc_codec *codec) {
-    return head_size(codec->shape.rank, codec->axis) +
+    return head_size(codec->shape.rank, codec->axis, codec->slice_whole > 0) +
            centroids_size(codec->codebook.bits, codec->codebook.groups) +
            model_size(codec->model.len);
 }
@@ -80,14 +83,20 @@ static size_t write_head(const spc_codec *codec, uint8_t *out) {
     out[0] = (uint8_t)codec->codebook.bits;
     out[1] = (uint8_t)codec->dtype;
     out[2] = (uint8_t)codec->shape.rank;
-    out[3] = (uint8_t)((codec->axis == SPC_NO_AXIS ? 0 : codec->axis + 1) |
-                       (codec->model.len > 0 ? HAS_MODEL : 0));
+    out[3] =
+        (uint8_t)((codec->axis == SPC_NO_AXIS ? 0 : codec->axis + 1) |
+                  (codec->model.len > 0 ? HAS_MODEL : 0) | (codec->slice_whole > 0 ? IS_SLICE : 0));
     for (uint32_t i = 0; i < codec->shape.rank; i++, at += 4) {
         spc_store_le32(at, codec->shape.dims[i]);
     }
     if (codec->axis != SPC_NO_AXIS) {
         spc_store_le32(at, codec->codebook.groups);
         at += 4;
+    }
+    if (codec->slice_whole > 0) {
+        spc_store_le32(at, codec->slice_first);
+        spc_store_le32(at + 4, codec->slice_whole);
+        at += 8;
     }
     return (size_t)(at - out);
 }
@@ -145,6 +154,7 @@ spc_status spc_codec_init_channels(spc_codec *codec, const spc_codebook *codeboo
     codec->shape = *shape;
     codec->axis = axis;
     codec->model = (spc_model){0};
+    codec->slice_first = codec->slice_whole = 0;
     codec->n = n;
     codec->id = id_of(codec);
     return SPC_OK;
@@ -178,6 +188,34 @@ spc_status spc_codec_set_model(spc_codec *codec, const spc_model *model) {
         return SPC_ERROR_MODEL;
     }
     codec->model = *model;
+    codec->id = id_of(codec);
+    return SPC_OK;
+}
+
+/* Whether channels from `first` on, as many as the shape has, are a part of `whole` ones. */
+static spc_status slice_status(const spc_shape *shape, uint32_t axis, uint32_t first,
+                               uint32_t whole) {
+    const uint32_t channels = shape->dims[axis];
+    spc_shape all = *shape;
+    size_t n;
+    if (channels >= whole || first > whole - channels) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    all.dims[axis] = whole;
+    return spc_shape_elements(&all, &n);
+}
+
+spc_status spc_codec_set_slice(spc_codec *codec, uint32_t first, uint32_t whole) {
+    spc_status status;
+    if (!codec_usable(codec) || codec->axis == SPC_NO_AXIS) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    status = slice_status(&codec->shape, codec->axis, first, whole);
+    if (status != SPC_OK) {
+        return status;
+    }
+    codec->slice_first = first;
+    codec->slice_whole = whole;
     codec->id = id_of(codec);
     return SPC_OK;
 }
@@ -345,16 +383,17 @@ spc_status spc_frame_length(const uint8_t *bytes, size_t bytes_len, size_t *fram
 static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_info *info) {
     const uint8_t *description = frame + FULL_HEADER, *dims = description + DESCRIPTION_FIXED;
     const uint32_t bits = description[0], rank = description[2];
-    const uint32_t axis_byte = description[3] & ~HAS_MODEL;
+    const uint32_t axis_byte = description[3] & ~(HAS_MODEL | IS_SLICE);
+    const int is_slice = (description[3] & IS_SLICE) != 0;
     const size_t model_least = SPC_MODEL_HEADER + SPC_MODEL_CHECKSUM;
     size_t size;
     if (bits < 1 || bits > 8 || rank > SPC_MAX_RANK || axis_byte > rank ||
-        !spc_dtype_size((spc_dtype)description[1])) {
+        (is_slice && axis_byte == 0) || !spc_dtype_size((spc_dtype)description[1])) {
         return SPC_ERROR_CORRUPT;
     }
     info->groups = 1;
     info->axis = axis_byte ? axis_byte - 1 : SPC_NO_AXIS;
-    size = head_size(rank, info->axis);
+    size = head_size(rank, info->axis, is_slice);
     if (axis_byte) {
         if (FULL_HEADER + size > end) {
             return SPC_ERROR_CORRUPT;
@@ -363,6 +402,10 @@ static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_
         if (info->groups < 1 || info->groups > SPC_MAX_GROUPS) {
             return SPC_ERROR_CORRUPT;
         }
+    }
+    if (is_slice) { /* that these lie in the frame was checked with the groups */
+        info->slice_first = spc_load_le32(dims + 4 * rank + 4);
+        info->slice_whole = spc_load_le32(dims + 4 * rank + 8);
     }
     size += centroids_size(bits, info->groups);
     if (description[3] & HAS_MODEL) {
@@ -389,6 +432,10 @@ static spc_status parse_description(const uint8_t *frame, size_t end, spc_frame_
     }
     if (axis_byte &&
         (info->shape.dims[info->axis] == 0 || info->shape.dims[info->axis] % info->groups != 0)) {
+        return SPC_ERROR_CORRUPT;
+    }
+    if (is_slice &&
+        slice_status(&info->shape, info->axis, info->slice_first, info->slice_whole) != SPC_OK) {
         return SPC_ERROR_CORRUPT;
     }
     info->codec_id = spc_crc32c(0, description, size - (info->model_len ? SPC_MODEL_CHECKSUM : 0));
@@ -457,7 +504,7 @@ spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t f
     if (cap < count) {
         return SPC_ERROR_CAPACITY;
     }
-    at = frame + FULL_HEADER + head_size(info.shape.rank, info.axis);
+    at = frame + FULL_HEADER + head_size(info.shape.rank, info.axis, info.slice_whole > 0);
     for (size_t i = 0; i < count; i++) {
         uint32_t raw = spc_load_le32(at + 4 * i);
         memcpy(&centroids[i], &raw, sizeof raw);
@@ -467,6 +514,9 @@ spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t f
         return SPC_ERROR_CORRUPT;
     }
     status = spc_codec_init_channels(codec, &codebook, info.axis, info.dtype, &info.shape);
+    if (status == SPC_OK && info.slice_whole > 0) {
+        status = spc_codec_set_slice(codec, info.slice_first, info.slice_whole);
+    }
     if (status != SPC_OK || info.model_len == 0) {
         return status;
     }

@@ -15,6 +15,7 @@ from pysplitcodec.frame import FrameInfo, inspect, read_frames
 from pysplitcodec.native import core as _core
 from pysplitcodec.range_model import RangeModel
 from pysplitcodec.rans import RansModel
+from pysplitcodec.slices import SlicedCodec
 
 __all__ = [
     "Codebook",
@@ -24,6 +25,7 @@ __all__ = [
     "FrameInfo",
     "RangeModel",
     "RansModel",
+    "SlicedCodec",
     "SplitCodecError",
     "Trial",
     "__version__",

@@ -215,6 +215,7 @@ class Codec:
         dtype: int,
         shape: Sequence[int],
         model: Model | None = None,
+        slice: tuple[int, int] = (0, 0),
     ) -> None:
         self._codebook, self._model = codebook, model  # own what the struct points to
         self._shape = tuple(shape)
@@ -226,6 +227,8 @@ class Codec:
         )
         if model is not None:
             _check(_lib.spc_codec_set_model(self._codec, model.struct))
+        if slice[1] > 0:
+            _check(_lib.spc_codec_set_slice(self._codec, *slice))
         self._dtype = dtype
 
     def id(self) -> int:
@@ -418,6 +421,7 @@ def frame_parse(frame: Any) -> dict[str, Any]:
     found: dict[str, Any] = {name: int(getattr(info, name)) for name in names}
     found["shape"] = tuple(info.shape.dims[0 : info.shape.rank])
     found["axis"] = -1 if found["kind"] == 0 else _number(info.axis)
+    found["slice"] = (int(info.slice_first), int(info.slice_whole))
     return found
 
 

@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Shared by the extension (_core) and the cffi binding (_abi).  An axis below 0 is none.
+# Shared by the extension (_core) and the cffi binding (_abi).  An axis below 0 is none; a
+# slice is its first channel and the channels of the whole feature, (0, 0) where there is none.
 _Bytes = Any  # any contiguous bytes-like object
 
 class Codebook:
@@ -33,6 +34,7 @@ class Codec:
         dtype: int,
         shape: Sequence[int],
         model: Model | None = None,
+        slice: tuple[int, int] = (0, 0),
     ) -> None: ...
     def id(self) -> int: ...
     def bound(self, kind: int) -> int: ...

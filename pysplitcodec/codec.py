@@ -63,9 +63,12 @@ class Codec:
 
     model: what the coder learned, such as a `ContextModel`; "rans" and "context" need theirs.
 
-    Two codecs with equal codebooks, shape, dtype, channel_axis and model have the same `id` and
-    read each other's frames, whatever their coder.  Raises ArgumentError on a wrong argument,
-    CoderUnavailableError if this build lacks the coder.
+    slice_of: if features are some channels of larger ones, the first of these channels and how many
+    the larger ones have; `slices` makes such codecs.
+
+    Two codecs with equal codebooks, shape, dtype, channel_axis, slice_of and model have the same
+    `id` and read each other's frames, whatever their coder.  Raises ArgumentError on a wrong
+    argument, CoderUnavailableError if this build lacks the coder.
 
     >>> codec = Codec(Codebook([-1, 0, 1, 2]), coder="pack", shape=(2, 3))
     >>> frame = codec.encode(np.float32([[-2, 0.1, 3], [0.6, 1.4, -0.7]]))
@@ -82,7 +85,7 @@ class Codec:
 
     __slots__ = (
         *("_coder", "_dtype", "_native"),
-        *("channel_axis", "codebook", "coder", "dtype", "id", "model", "shape"),
+        *("channel_axis", "codebook", "coder", "dtype", "id", "model", "shape", "slice_of"),
     )
 
     def __init__(
@@ -94,6 +97,7 @@ class Codec:
         dtype: Dtype = "float32",
         channel_axis: int | None = None,
         model: CoderModel | None = None,
+        slice_of: tuple[int, int] | None = None,
     ) -> None:
         self._coder = checked_name(coder, CODERS, "coder")
         if not core.coder_available(self._coder):
@@ -105,6 +109,7 @@ class Codec:
         self.shape = _checked_shape(shape)
         self.dtype: Dtype = dtype
         self.codebook, self.channel_axis = _checked_codebooks(codebook, self.shape, channel_axis)
+        self.slice_of = _checked_slice(slice_of, self.shape, self.channel_axis)
         self.model = _checked_model(model, coder, self)
         self._native = core.Codec(
             _native_codebook(self.codebook),
@@ -112,6 +117,7 @@ class Codec:
             dtype_number,
             self.shape,
             None if model is None else model.native,
+            self.slice_of or (0, 0),
         )
         self.id: int = self._native.id()
 
@@ -179,7 +185,7 @@ class Codec:
             theirs = _frame.inspect(frame).codec_id
             raise CodecMismatchError(
                 f"frame was made by codec {theirs:08x}, this codec is {self.id:08x}: "
-                "codebook, shape, dtype, channel axis or model differ"
+                "codebook, shape, dtype, channel axis, slice or model differ"
             ) from None
         return out
 
@@ -245,6 +251,54 @@ class Codec:
         """Return the length in bytes of the largest frame that `encode` can make."""
         return self._native.bound(_SELF_DESCRIBING if self_describing else _COMPACT)
 
+    def slices(
+        self,
+        counts: int | Sequence[int],
+        models: Sequence[CoderModel | None] | None = None,
+        *,
+        coder: str | None = None,
+    ) -> tuple[Codec, ...]:
+        """Return one codec for each of some groups of neighbouring channels.
+
+        counts: how many slices, as equal as can be, the larger ones first; or the channels of each.
+        Several codebooks are shared out, and none may be split.  models: one for each slice,
+        learned from its indices; this codec's own model is for all channels and not used.  coder:
+        of the slices, by default this codec's.  `SlicedCodec` puts features together again.  Raises
+        ArgumentError, also for a feature whose channels no axis counts.
+
+        >>> codec = Codec(Codebook([0, 1]), shape=(5, 8, 8))
+        >>> [part.shape for part in codec.slices(2)]
+        [(3, 8, 8), (2, 8, 8)]
+        >>> [part.slice_of for part in codec.slices([1, 4])]
+        [(0, 5), (1, 5)]
+        """
+        axis = _coders_axis(self)
+        if axis is None or self.shape[axis] == 0:
+            raise ArgumentError(f"no channels in shape {self.shape}: expected a channel_axis")
+        channels = self.shape[axis]
+        sizes = _checked_counts(counts, channels)
+        if models is not None and len(models) != len(sizes):
+            raise ArgumentError(f"{len(models)} models for {len(sizes)} slices: expected one each")
+        coder = self.coder if coder is None else coder
+        books = (self.codebook,) if isinstance(self.codebook, Codebook) else self.codebook
+        start, whole = self.slice_of or (0, channels)
+        parts, first = [], 0
+        for at, count in enumerate(sizes):
+            model = None if models is None else models[at]
+            shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
+            part = Codec(
+                _books_of(books, first, count, channels),
+                coder,
+                shape=shape,
+                dtype=self.dtype,
+                channel_axis=axis,
+                model=model,
+                slice_of=(start + first, whole) if count < whole else None,
+            )
+            parts.append(part)
+            first += count
+        return tuple(parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
         description: dict[str, Any] = {
@@ -259,6 +313,8 @@ class Codec:
             description["codebook"] = [one.to_dict() for one in book]
         if self.channel_axis is not None:
             description["channel_axis"] = self.channel_axis
+        if self.slice_of is not None:
+            description["slice_of"] = list(self.slice_of)
         if self.model is not None:
             description["model"] = base64.b64encode(self.model.to_bytes()).decode("ascii")
         return description
@@ -280,6 +336,7 @@ class Codec:
             dtype=description["dtype"],
             channel_axis=description.get("channel_axis"),
             model=_model_of(description["model"]) if "model" in description else None,
+            slice_of=description.get("slice_of"),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -305,10 +362,11 @@ class Codec:
         if not isinstance(self.codebook, Codebook):
             book = f"<{len(self.codebook)} codebooks of {self.bits} bits>"
         axis = "" if self.channel_axis is None else f", channel_axis={self.channel_axis}"
+        part = "" if self.slice_of is None else f", slice_of={self.slice_of}"
         model = "" if self.model is None else f", model={self.model!r}"
         return (
             f"Codec({book}, coder={self.coder!r}, shape={self.shape}, dtype={self.dtype!r}"
-            f"{axis}{model})"
+            f"{axis}{part}{model})"
         )
 
 
@@ -357,6 +415,7 @@ def decode(frame: Any, *, max_elements: int = 1 << 26) -> NDArray[Any]:
         dtype=name,
         channel_axis=None if axis < 0 else axis,
         model=load_model(model) if model else None,
+        slice_of=info.slice_of,
     ).decode(frame)
 
 
@@ -406,6 +465,67 @@ def _checked_codebooks(
     return books if len(books) > 1 else books[0], axis
 
 
+def _checked_slice(
+    slice_of: tuple[int, int] | None, shape: tuple[int, ...], axis: int | None
+) -> tuple[int, int] | None:
+    if slice_of is None:
+        return None
+    if axis is None:
+        raise ArgumentError(f"slice_of is {slice_of!r}: expected a channel_axis beside it")
+    numbers = tuple(slice_of) if isinstance(slice_of, Sequence) else ()
+    if len(numbers) != 2 or not all(_is_count(number) for number in numbers):
+        raise ArgumentError(
+            f"slice_of is {slice_of!r}: expected the first channel, and those of the whole feature"
+        )
+    first, whole = map(int, numbers)
+    if shape[axis] >= whole or first + shape[axis] > whole:
+        raise ArgumentError(
+            f"slice_of is {slice_of!r}: expected {shape[axis]} channels from {first} on to be a "
+            f"part of {whole}"
+        )
+    _checked_shape((*shape[:axis], whole, *shape[axis + 1 :]))
+    return first, whole
+
+
+def _is_count(number: object) -> bool:
+    return (
+        isinstance(number, (int, np.integer)) and not isinstance(number, bool) and int(number) >= 0
+    )
+
+
+def _checked_counts(counts: int | Sequence[int], channels: int) -> tuple[int, ...]:
+    if isinstance(counts, (int, np.integer)) and _is_count(counts) and 1 <= counts <= channels:
+        each, more = divmod(channels, int(counts))
+        return (each + 1,) * more + (each,) * (int(counts) - more)
+    sizes = tuple(counts) if isinstance(counts, Sequence) else ()
+    if not all(_is_count(size) and size > 0 for size in sizes) or sum(sizes) != channels:
+        raise ArgumentError(
+            f"counts is {counts!r}: expected at most {channels} slices, or counts that sum to that"
+        )
+    return tuple(map(int, sizes))
+
+
+def _books_of(
+    books: tuple[Codebook, ...], first: int, count: int, channels: int
+) -> tuple[Codebook, ...]:
+    """The codebooks of some channels."""
+    each = channels // len(books)
+    if len(books) == 1:
+        return books
+    if first % each or count % each:
+        raise ArgumentError(
+            f"channels {first} to {first + count - 1} are no slice: expected codebooks in whole, "
+            f"each of {each} channels"
+        )
+    return books[first // each : (first + count) // each]
+
+
+def _coders_axis(codec: Codec) -> int | None:
+    """The axis of the channels as coders see it."""
+    axis = codec.channel_axis
+    return 0 if axis is None and len(codec.shape) >= 3 else axis
+
+
 def _checked_model(model: CoderModel | None, coder: str, codec: Codec) -> CoderModel | None:
     if model is None:
         if coder in NEED_MODEL:
@@ -415,9 +535,7 @@ def _checked_model(model: CoderModel | None, coder: str, codec: Codec) -> CoderM
         raise ArgumentError(f"model is a {type(model).__name__}: expected a coder's model")
     if 0 in codec.shape:
         raise CoderModelError(f"model is for features of shape {codec.shape}: expected elements")
-    axis = codec.channel_axis
-    if axis is None and len(codec.shape) >= 3:
-        axis = 0
+    axis = _coders_axis(codec)
     channels = 1 if axis is None else codec.shape[axis]
     if (model.bits, model.channels) != (codec.bits, channels):
         raise CoderModelError(

@@ -65,7 +65,7 @@ class ChecksumError(FrameError):
 
 
 class CodecMismatchError(FrameError):
-    """The frame was made with another codebook, shape, dtype, channel axis or model."""
+    """The frame was made with another codebook, shape, dtype, channel axis, slice or model."""
 
 
 class CorruptFrameError(FrameError):

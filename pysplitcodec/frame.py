@@ -22,7 +22,8 @@ class FrameInfo:
 
     A compact frame names its codec by `codec_id` alone: `bits` and what follows are None.
     `codebooks` is how many there are, and `channel_axis` the dimension that counts the channels,
-    None if the frame names none.  Lengths are in bytes.
+    None if the frame names none.  `slice_of` is the first channel of a slice and how many the whole
+    feature has, None if the frame is no slice.  Lengths are in bytes.
     """
 
     self_describing: bool
@@ -35,6 +36,7 @@ class FrameInfo:
     shape: tuple[int, ...] | None
     codebooks: int | None
     channel_axis: int | None
+    slice_of: tuple[int, int] | None
 
 
 def inspect(frame: Any) -> FrameInfo:
@@ -56,6 +58,7 @@ def inspect(frame: Any) -> FrameInfo:
         shape=found["shape"] if full else None,
         codebooks=found["groups"] if full else None,
         channel_axis=None if found["axis"] < 0 else found["axis"],
+        slice_of=found["slice"] if found["slice"][1] else None,
     )
 
 

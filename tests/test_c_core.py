@@ -123,7 +123,8 @@ def unpacked(packed: bytes, count: int, bits: int) -> str:
 def codebooks_of(entry: dict[str, Any]) -> str:
     if "codebook" in entry:
         return str(entry["codebook"])
-    return f"{entry['axis']}:{','.join(entry['codebooks'])}"
+    place = "@{}/{}".format(*entry["slice_of"]) if "slice_of" in entry else ""
+    return f"{entry['axis']}{place}:{','.join(entry['codebooks'])}"
 
 
 def restored(entry: dict[str, Any], centroids: dict[str, str]) -> str:
@@ -154,7 +155,7 @@ def write_fixture(path: Path) -> None:
         words = (entry[key] for key in ("codebook", "dtype", "values", "indices"))
         lines.append(["quantize", *words])
     named: dict[str, dict[str, Any]] = {}
-    files = ("pack", "narrow-frames", "shapes", "channels", "lzma", "context")
+    files = ("pack", "narrow-frames", "shapes", "channels", "slices", "lzma", "context")
     for entry in [entry for name in files for entry in load(name)]:
         named[entry["name"]] = entry
         like = named[entry["like"]] if "like" in entry else entry

@@ -45,6 +45,7 @@ def test_inspect_self_describing() -> None:
         shape=(8, 16),
         codebooks=1,
         channel_axis=None,
+        slice_of=None,
     )
     with pytest.raises(dataclasses.FrozenInstanceError):
         info.bits = 3  # type: ignore[misc]
@@ -65,6 +66,7 @@ def test_inspect_compact() -> None:
         shape=None,
         codebooks=None,
         channel_axis=None,
+        slice_of=None,
     )
 
 

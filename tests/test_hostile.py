@@ -16,7 +16,7 @@ from pysplitcodec.model import framed
 from pysplitcodec.native import core
 
 VECTORS = Path(__file__).resolve().parent / "vectors"
-FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "lzma")
+FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "slices", "lzma")
 MOST_BYTES = (
     400  # of a frame or payload: longer ones take their time and hold no other kind of byte
 )

@@ -277,6 +277,8 @@ typedef struct spc_codec {
     spc_shape shape;
     uint32_t axis;   /* of the channels, or SPC_NO_AXIS */
     spc_model model; /* without bytes if there is none */
+    /* Of a slice: its first channel, and how many the whole feature has.  Both 0 otherwise. */
+    uint32_t slice_first, slice_whole;
     size_t n;
     uint32_t id;
 } spc_codec;
@@ -298,6 +300,16 @@ SPC_API spc_status spc_codec_init_channels(spc_codec *codec, const spc_codebook 
  * Copies the struct, not the bytes.  SPC_ERROR_MODEL if it is for other bits or channels.
  */
 SPC_API spc_status spc_codec_set_model(spc_codec *codec, const spc_model *model);
+
+/*
+ * Say that the codec's features are a slice of a larger one: of its `whole` channels those from
+ * `first` on, as many as the codec has.  This changes the id and nothing else.
+ *
+ * A feature can so be sent in parts, each a frame that decodes alone and says where it belongs.
+ * SPC_ERROR_ARGUMENT without an axis, unless the slice lies in the whole and is less than it;
+ * SPC_ERROR_LIMIT if the whole feature has more than SPC_MAX_ELEMENTS.
+ */
+SPC_API spc_status spc_codec_set_slice(spc_codec *codec, uint32_t first, uint32_t whole);
 
 /* Bytes of one feature. */
 SPC_API size_t spc_feature_size(const spc_codec *codec);
@@ -343,7 +355,8 @@ typedef struct spc_frame_info {
     spc_shape shape;
     uint32_t groups;
     uint32_t axis;
-    size_t model_len; /* 0: none */
+    uint32_t slice_first, slice_whole; /* as in spc_codec */
+    size_t model_len;                  /* 0: none */
     size_t n;
 } spc_frame_info;
 

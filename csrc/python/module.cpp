@@ -269,7 +269,8 @@ class Codebook {
 class Codec {
   public:
     Codec(std::shared_ptr<Codebook> codebook, int axis, int dtype,
-          const std::vector<uint32_t> &dims, std::shared_ptr<Model> model)
+          const std::vector<uint32_t> &dims, std::shared_ptr<Model> model,
+          std::pair<uint32_t, uint32_t> slice)
         : codebook_(std::move(codebook)), model_(std::move(model)),
           dims_(dims.begin(), dims.end()) {
         const spc_shape shape = shape_of(dims);
@@ -277,6 +278,9 @@ class Codec {
                                       &shape));
         if (model_) {
             check(spc_codec_set_model(&codec_, &model_->model));
+        }
+        if (slice.second > 0) {
+            check(spc_codec_set_slice(&codec_, slice.first, slice.second));
         }
     }
     Codec(const Codec &) = delete;
@@ -541,6 +545,7 @@ py::dict frame_parse(const py::object &frame) {
     found["shape"] = py::tuple(py::cast(dims_of(info.shape)));
     found["groups"] = info.groups;
     found["axis"] = info.kind == SPC_FRAME_COMPACT ? -1 : number_of(info.axis);
+    found["slice"] = py::make_tuple(info.slice_first, info.slice_whole);
     found["model_len"] = info.model_len;
     return found;
 }
@@ -605,9 +610,9 @@ PYBIND11_MODULE(_core, module) {
 
     py::class_<Codec>(module, "Codec")
         .def(py::init<std::shared_ptr<Codebook>, int, int, const std::vector<uint32_t> &,
-                      std::shared_ptr<Model>>(),
+                      std::shared_ptr<Model>, std::pair<uint32_t, uint32_t>>(),
              py::arg("codebook"), py::arg("axis"), py::arg("dtype"), py::arg("shape"),
-             py::arg("model") = nullptr)
+             py::arg("model") = nullptr, py::arg("slice") = std::make_pair(0u, 0u))
         .def("id", &Codec::id)
         .def("quantize", &Codec::quantize, py::arg("feature"), py::arg("indices"))
         .def("dequantize", &Codec::dequantize, py::arg("indices"), py::arg("feature"))

@@ -10,9 +10,10 @@
  *     frame NAME CODEBOOKS DTYPE SHAPE MODEL CODER FEATURE INDICES FRAME
  *     bad NAME CODEBOOKS DTYPE SHAPE MODEL FRAME STATUS STATUS-WITH-CODEC MAX-ELEMENTS
  *
- * CODEBOOKS is one name, or AXIS:NAME,NAME,... where an axis counts the channels.  CODER is the
- * frame's; with a MODEL, the model's coder was asked for.  The two statuses are what decoding must
- * give without and with the codec; -1 is "do not try".
+ * CODEBOOKS is one name, or AXIS:NAME,NAME,... where an axis counts the channels, or for a slice
+ * AXIS@FIRST/WHOLE:NAME,NAME,...  CODER is the frame's; with a MODEL, the model's coder was asked
+ * for.  The two statuses are what decoding must give without and with the codec; -1 is "do not
+ * try".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,18 +125,22 @@ static const book *book_of(const char *name) {
 /* The codebooks of a codec, also as one. */
 typedef struct several {
     const book *of[most_groups];
-    uint32_t groups, axis;
+    uint32_t groups, axis, slice_first, slice_whole;
     float *centroids;
     int32_t *thresholds;
     spc_codebook codebook;
 } several;
 
 static several several_of(char *word) {
-    several found = {{0}, 0, SPC_NO_AXIS, NULL, NULL, {0}};
+    several found = {{0}, 0, SPC_NO_AXIS, 0, 0, NULL, NULL, {0}};
     char *names = strchr(word, ':'), *rest = NULL;
     size_t count, each;
     if (names) {
-        found.axis = (uint32_t)strtoul(word, NULL, 10);
+        found.axis = (uint32_t)strtoul(word, &rest, 10);
+        if (*rest == '@') {
+            found.slice_first = (uint32_t)strtoul(rest + 1, &rest, 10);
+            found.slice_whole = (uint32_t)strtoul(rest + 1, NULL, 10);
+        }
     }
     for (char *name = strtok_r(names ? names + 1 : word, ",", &rest); name;
          name = strtok_r(NULL, ",", &rest)) {
@@ -170,6 +175,9 @@ static spc_codec codec_of(const several *s, spc_dtype dtype, const spc_shape *sh
                      ? spc_codec_init(&codec, &s->of[0]->codebook, dtype, shape)
                      : spc_codec_init_channels(&codec, &s->codebook, s->axis, dtype, shape),
                  SPC_OK);
+    if (s->slice_whole > 0) {
+        CHECK_STATUS(spc_codec_set_slice(&codec, s->slice_first, s->slice_whole), SPC_OK);
+    }
     if (model->len > 0) {
         spc_model own;
         CHECK_STATUS(spc_model_init(&own, model->at, model->len), SPC_OK);
@@ -277,10 +285,11 @@ static void check_description(const spc_codec *codec, bytes frame, const spc_fra
     spc_codec own;
     CHECK(info->groups == codec->codebook.groups && info->axis == codec->axis);
     CHECK(info->dtype == codec->dtype && info->bits == codec->codebook.bits);
+    CHECK(info->slice_first == codec->slice_first && info->slice_whole == codec->slice_whole);
     CHECK_STATUS(spc_codec_from_frame(&own, frame.at, frame.len, codec->n, centroids, thresholds,
                                       4 * SPC_MAX_CENTROIDS),
                  SPC_OK);
-    CHECK(own.id == codec->id && own.n == codec->n);
+    CHECK(own.id == codec->id && own.n == codec->n && own.slice_whole == codec->slice_whole);
     CHECK(own.model.len == codec->model.len);
 }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
-FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "lzma")
+FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "slices", "lzma")
 DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
 CODERS = ("pack", "lzma")
 MOST_ELEMENTS = 512  # FUZZ_MOST_ELEMENTS

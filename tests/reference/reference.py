@@ -27,7 +27,7 @@ PACK, LZMA, RANGE, RANS, CONTEXT = range(5)
 MAX_ELEMENTS = 2**29 - 1
 MAX_RANK = 8
 MAX_GROUPS = 65536
-HAS_MODEL = 0x80  # beside the axis in a description
+HAS_MODEL, IS_SLICE = 0x80, 0x40  # beside the axis in a description
 DTYPES = {
     "float32": FLOAT32,
     "float16": FLOAT16,
@@ -165,6 +165,7 @@ class Codec(NamedTuple):
     shape: tuple[int, ...]
     axis: int | None = None  # counts the channels; several codebooks need it
     model: bytes = b""  # of a coder, where there is one
+    slice_of: tuple[int, int] | None = None  # first channel, channels of the whole feature
 
     @property
     def bits(self) -> int:
@@ -176,7 +177,10 @@ class Codec(NamedTuple):
         axis_byte = 0 if self.axis is None else self.axis + 1
         if self.model:
             axis_byte |= HAS_MODEL
+        if self.slice_of:
+            axis_byte |= IS_SLICE
         numbers = [*self.shape, *([] if self.axis is None else [len(self.codebooks)])]
+        numbers += self.slice_of or ()
         numbers += itertools.chain(*self.codebooks)
         if self.model:
             numbers.append(len(self.model))
@@ -213,6 +217,13 @@ def check_groups(groups: int, shape: Sequence[int], axis: int) -> None:
     """ValueError for an axis or codebooks that no codec of that shape may have."""
     if shape[axis] == 0 or shape[axis] % groups:
         raise ValueError("channels do not form equal groups")
+
+
+def check_slice(first: int, whole: int, shape: Sequence[int], axis: int) -> None:
+    """ValueError for a slice that no feature of that many channels has."""
+    if shape[axis] >= whole or first + shape[axis] > whole:
+        raise ValueError("a slice that is no part of the whole")
+    elements_of([whole if at == axis else dim for at, dim in enumerate(shape)])
 
 
 def check_centroids(centroids: Sequence[int]) -> None:
@@ -941,17 +952,24 @@ def _parse(frame: bytes) -> tuple[int, Codec | None, int, bytes]:
         _, coder, codec_id = struct.unpack_from("<BBI", body)
         return codec_id, None, coder, body[6:]
     bits, dtype, rank, axis_byte = struct.unpack_from("<4B", body, 8)
-    has_model, axis_byte = axis_byte & HAS_MODEL, axis_byte & ~HAS_MODEL
+    has_model, is_slice = axis_byte & HAS_MODEL, axis_byte & IS_SLICE
+    axis_byte &= ~(HAS_MODEL | IS_SLICE)
     if not 1 <= bits <= 8 or dtype not in DTYPES.values() or rank > MAX_RANK or axis_byte > rank:
         raise CorruptFrameError("bits, dtype, rank or axis")
+    if is_slice and not axis_byte:
+        raise CorruptFrameError("a slice without an axis")
     groups, head = 1, 4 + 4 * rank
+    slice_of = None
     if axis_byte:
-        if len(body) < 8 + head + 4:
-            raise CorruptFrameError("the number of codebooks lies beyond the frame")
+        if len(body) < 8 + head + (12 if is_slice else 4):
+            raise CorruptFrameError("the number of codebooks, or the slice, lies beyond the frame")
         groups = struct.unpack_from("<I", body, 8 + head)[0]
         if not 1 <= groups <= MAX_GROUPS:
             raise CorruptFrameError("no codebooks, or too many")
         head += 4
+    if is_slice:
+        slice_of = struct.unpack_from("<2I", body, 8 + head)
+        head += 8
     size = head + 4 * groups * 2**bits
     model_at = 8 + size + 4
     if has_model:
@@ -975,7 +993,9 @@ def _parse(frame: bytes) -> tuple[int, Codec | None, int, bytes]:
         elements_of(shape)
         if axis is not None:
             check_groups(groups, shape, axis)
+        if axis is not None and slice_of is not None:
+            check_slice(*slice_of, shape, axis)
     except ValueError as error:
         raise CorruptFrameError(str(error)) from None
-    codec = Codec(codebooks, dtype, shape, axis, model)
+    codec = Codec(codebooks, dtype, shape, axis, model, slice_of)
     return id_of(description, bool(has_model)), codec, coder, payload

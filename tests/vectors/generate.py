@@ -187,9 +187,11 @@ def codec_of(
     shape: Sequence[int],
     axis: int | None = None,
     model: bytes = b"",
+    slice_of: tuple[int, int] | None = None,
 ) -> ref.Codec:
     names = [books] if isinstance(books, str) else books
-    return ref.Codec(tuple(tuple(BOOKS[name]) for name in names), dtype, tuple(shape), axis, model)
+    tables = tuple(tuple(BOOKS[name]) for name in names)
+    return ref.Codec(tables, dtype, tuple(shape), axis, model, slice_of)
 
 
 def codec_words(codec: ref.Codec) -> dict[str, Any]:
@@ -198,7 +200,9 @@ def codec_words(codec: ref.Codec) -> dict[str, Any]:
         next(name for name, table in BOOKS.items() if tuple(table) == centroids)
         for centroids in codec.codebooks
     ]
-    with_axis = {"codebooks": names, "axis": codec.axis}
+    with_axis: dict[str, Any] = {"codebooks": names, "axis": codec.axis}
+    if codec.slice_of is not None:
+        with_axis["slice_of"] = list(codec.slice_of)
     return {
         **({"codebook": names[0]} if codec.axis is None else with_axis),
         "dtype": DTYPE_NAMES[codec.dtype],
@@ -475,6 +479,29 @@ def channel_entries() -> Iterator[dict[str, Any]]:
         feature = channel_feature(random.Random(name), codec)
         entry = frame_entry(name, codec, feature, full=True)
         yield without_long_indices(entry, codec.elements)
+
+
+# ------------------------------------------------------------------ slices
+
+
+# Shape, axis, codebooks; first channel, and channels of the whole.
+SLICES = (
+    *(((2, 3, 4), 0, 1, (0, 6)), ((2, 3, 4), 0, 1, (2, 6)), ((2, 3, 4), 0, 1, (4, 6))),
+    *(((2, 3, 4), 0, 2, (1, 3)), ((1, 9), 0, 1, (6, 7)), ((3, 4, 5), 2, 5, (5, 10))),
+    *(((2, 3, 2), 1, 3, (0, 4)), ((1,), 0, 1, (65535, 65536)), ((2, 0), 0, 1, (1, 4))),
+    *(((1, 1), 0, 1, (0, ref.MAX_ELEMENTS)), ((1, 2, 1, 2, 1, 2, 1, 2), 7, 2, (3, 9))),
+)
+
+
+def slice_entries() -> Iterator[dict[str, Any]]:
+    dtypes = (ref.FLOAT32, ref.INT8, ref.BFLOAT16, ref.UINT8, ref.FLOAT16)
+    for at, (shape, axis, groups, slice_of) in enumerate(SLICES):
+        bits, dtype = 1 + at % 3, dtypes[at % 5]
+        codec = channel_codec(bits, dtype, shape, axis, groups)._replace(slice_of=slice_of)
+        place = f"{slice_of[0]}-of-{slice_of[1]}"
+        name = f"slices-{'x'.join(map(str, shape))}-{axis}-{place}"
+        feature = channel_feature(random.Random(name), codec)
+        yield frame_entry(name, codec, feature, full=True)
 
 
 # ------------------------------------------------------------------ lzma
@@ -892,6 +919,7 @@ def bad_entries() -> Iterator[dict[str, Any]]:
     other = codec_of("relu", ref.INT8, [2, 3])
     yield bad("mismatch-dtype", "another dtype", ref.build(other, ref.PACK, payload))
     yield from _bad_groups(bad)
+    yield from _bad_slices(bad)
     yield from _bad_models(bad)
     yield from _bad_context(bad)
 
@@ -1018,6 +1046,50 @@ def _bad_groups(bad: Any) -> Iterator[dict[str, Any]]:
         ):
             frame = ref.build(own, ref.PACK, data, self_describing)
             yield entry(f"{name}-{kind}", why, frame, own)
+
+
+def _bad_slices(bad: Any) -> Iterator[dict[str, Any]]:
+    """Refusals that only slices meet."""
+    codec = codec_of("relu", ref.FLOAT32, [2, 3], 0, slice_of=(2, 6))
+    payload = ref.pack([0, 1, 2, 3, 2, 1], 2)
+    whole = codec.description
+
+    def entry(name: str, why: str, frame: bytes, own: ref.Codec = codec) -> Any:
+        return bad(f"slice-{name}", why, frame, own)
+
+    def framed(first: int, channels: int, shape: Sequence[int] = (2, 3)) -> bytes:
+        numbers = [*shape, 1, first, channels, *codec.codebooks[0]]
+        description = whole[:4] + struct.pack(f"<{len(numbers)}I", *numbers)
+        return ref.build_self_describing(description, ref.PACK, payload)
+
+    assert framed(2, 6) == ref.build(codec, ref.PACK, payload, self_describing=True)
+    no_axis = codec_of("relu", ref.FLOAT32, [2, 3]).description
+    for byte in (ref.IS_SLICE, ref.IS_SLICE | ref.HAS_MODEL):
+        changed = no_axis[:3] + bytes([byte]) + no_axis[4:]
+        frame = ref.build_self_describing(changed, ref.PACK, payload)
+        yield entry(f"no-axis-{byte:x}", "a slice needs an axis", frame)
+    beyond = whole[:3] + bytes([ref.IS_SLICE | 3]) + whole[4:]
+    frame = ref.build_self_describing(beyond, ref.PACK, payload)
+    yield entry("axis-beyond", "the shape has no such axis", frame)
+    for length in (16, 20, 23, 24):
+        head = b"SPC\1" + struct.pack("<I", 8 + length + 4)
+        frame = ref.with_checksum(head + whole[:length])
+        why = "ends behind" if length == 24 else "ends before the end of"
+        yield entry(f"cut-{length}", f"{why} the place of the slice", frame)
+    for first, channels in (
+        *((0, 0), (0, 1), (0, 2), (1, 2), (5, 6), (6, 6), (7, 6)),
+        *((2**32 - 2, 6), (2**32 - 1, 2**32 - 1), (4, 2**32 - 1), (0, 2**29)),
+    ):
+        why = "the whole has too many elements" if channels >= 2**29 else "no part of the whole"
+        yield entry(f"{first:x}-of-{channels:x}", why, framed(first, channels))
+    yield entry("whole-elements", "the whole has too many elements", framed(0, 2**28))
+    # another codec's frame
+    for name, why, other in (
+        ("first", "another slice", codec._replace(slice_of=(0, 6))),
+        ("whole", "a slice of more channels", codec._replace(slice_of=(2, 7))),
+        ("none", "no slice", codec._replace(slice_of=None)),
+    ):
+        yield entry(f"mismatch-{name}", why, ref.build(other, ref.PACK, payload))
 
 
 def _bad_models(bad: Any) -> Iterator[dict[str, Any]]:
@@ -1307,6 +1379,7 @@ def files() -> dict[str, str]:
         "narrow-frames.json": narrow_frame_entries(),
         "shapes.json": shape_entries(),
         "channels.json": channel_entries(),
+        "slices.json": slice_entries(),
         "lzma.json": lzma_entries(stored_payloads()),
         "range.json": range_vectors.entries(),
         "context.json": context_entries(),
