@@ -153,7 +153,7 @@ spc_status spc_codec_init_channels(spc_codec *codec, const spc_codebook *codeboo
     codec->dtype = dtype;
     codec->shape = *shape;
     codec->axis = axis;
-    codec->model = (spc_model){0};
+    memset(&codec->model, 0, sizeof codec->model);
     codec->slice_first = codec->slice_whole = 0;
     codec->n = n;
     codec->id = id_of(codec);

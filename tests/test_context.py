@@ -8,8 +8,6 @@ import pickle
 import random
 import re
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -326,16 +324,10 @@ def test_much_smaller_than_lzma_on_a_real_feature(data_dir: Path) -> None:
         found = samples.samples_of(path.name, dict(arrays), None)
     assert found.calibration is not None
     shape, bits = found.indices.shape[1:], found.bits
-    model = ContextModel.fit(found.calibration, bits, budget_bytes=4096, epochs=1)
+    model = ContextModel.fit(found.calibration[:16], bits, budget_bytes=4096, epochs=2)
     assert len(model) <= 4096
     held = found.indices[:20]
     book = Codebook(np.arange(1 << bits))
     context_codec = Codec(book, "context", shape=shape, model=model)
     lzma_codec = Codec(book, "lzma", shape=shape)
     assert _cost(context_codec, held) <= 0.70 * _cost(lzma_codec, held)
-
-
-def test_importing_the_package_does_not_import_training() -> None:
-    code = "import sys, pysplitcodec; print('pysplitcodec.context_fit' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "reference"))
+sys.path[:0] = [str(HERE), str(HERE.parent / "reference")]
 
 import context  # noqa: E402
 import range_vectors  # noqa: E402
