@@ -237,68 +237,138 @@ void spc_context_start_block(spc_context_state *state, const uint8_t *at, size_t
     state->block.count = left < SPC_CONTEXT_BLOCK ? left : SPC_CONTEXT_BLOCK;
 }
 
-/* ------------------------------------------------------------------ the definition of a logit */
+/* ------------------------------------------------------------------ sums of taps
+ *
+ * Two columns share a word: their levels are 16 bits apart, and one multiplication adds to the sums
+ * of both.  What the lower one borrows from the upper is given back at the end, since each fits its
+ * 16 bits then.
+ */
+#define COLUMNS 8
+#define PAIRS (COLUMNS / 2) /* of columns 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
+#define BOTH 0x00010001u
+#define TAPS_AT_ONCE 16
 
-static void add_tap(const spc_context_state *state, const spc_context_tap *tap,
-                    const uint8_t *weights, int16_t *sums) {
+/* Eight bytes of a row from `right` columns on; 0 outside of it. */
+static void load_row(const uint8_t *at, size_t column, size_t columns, int32_t right,
+                     uint32_t words[2]) {
+    const size_t behind = columns - column;
+    const uint32_t shift = 8 * (uint32_t)(right < 0 ? -right : right);
+    uint8_t inside[COLUMNS] = {0};
+    if (behind >= COLUMNS) {
+        if (right <= 0 ? column > 0 : behind - COLUMNS >= (size_t)right) {
+            at += right;
+        }
+        words[0] = spc_load_le32(at);
+        words[1] = spc_load_le32(at + 4);
+        if (right == 0 || (right < 0 ? column > 0 : behind - COLUMNS >= (size_t)right)) {
+            return;
+        }
+        if (right < 0) {
+            words[1] = words[1] << shift | words[0] >> (32 - shift);
+            words[0] <<= shift;
+            return;
+        }
+        if (behind == COLUMNS) {
+            words[0] = words[0] >> shift | words[1] << (32 - shift);
+            words[1] >>= shift;
+            return;
+        }
+    }
+    for (size_t i = 0; i < COLUMNS; i++) {
+        const size_t from = column + i + (size_t)(ptrdiff_t)right; /* huge if it is negative */
+        inside[i] = from < columns ? at[(ptrdiff_t)i + right] : 0;
+    }
+    words[0] = spc_load_le32(inside);
+    words[1] = spc_load_le32(inside + 4);
+}
+
+/* A tap's inputs for eight columns from the block's column `first` on. */
+static void look(const spc_context_state *state, const uint8_t *place, size_t first,
+                 uint32_t pairs[PAIRS]) {
+    const spc_context_tap tap = spc_context_tap_at(place);
     const spc_planes *planes = state->planes;
     const spc_context_block *block = &state->block;
-    const uint32_t units = state->net.channel.units;
-    const size_t behind = planes->columns - block->column;
-    const uint8_t *at = block->at - tap->back * planes->rows * planes->columns +
-                        tap->row * (ptrdiff_t)planes->columns + tap->column;
-    size_t first = 0, end = block->count;
-    if (tap->column < 0 && block->column < (size_t)-tap->column) {
-        first = (size_t)-tap->column - block->column;
+    const size_t row = block->row + (size_t)(ptrdiff_t)tap.row; /* huge if it is negative */
+    uint32_t words[2] = {0, 0};
+    if (row < planes->rows) {
+        const uint8_t *at = block->at + first - tap.back * planes->rows * planes->columns +
+                            tap.row * (ptrdiff_t)planes->columns;
+        load_row(at, block->column + first, planes->columns, tap.column, words);
     }
-    if (tap->column > 0 && end + (size_t)tap->column > behind) {
-        end = behind > (size_t)tap->column ? behind - (size_t)tap->column : 0;
+    for (int i = 0; i < 2; i++) {
+        const uint32_t word = words[i] >> state->lowest;
+        pairs[2 * i] = word & 15 * BOTH;
+        pairs[2 * i + 1] = word >> 8 & 15 * BOTH;
     }
-    for (size_t i = first; i < end; i++) {
-        uint32_t level = (uint32_t)at[i] >> state->lowest;
-        level = level < tap->most ? level : tap->most;
+    for (int i = 0; tap.most == 1 && i < PAIRS; i++) {
+        pairs[i] = (pairs[i] + 15 * BOTH) >> 4 & BOTH;
+    }
+}
+
+static void sum_taps(const spc_context_state *state, size_t first,
+                     uint32_t sums[SPC_CONTEXT_UNITS][PAIRS]) {
+    const spc_context_channel *channel = &state->net.channel;
+    const uint32_t units = channel->units;
+    uint32_t taps[TAPS_AT_ONCE][PAIRS];
+    for (uint32_t j = 0; j < units; j++) {
+        const uint32_t bias = BOTH * (uint32_t)load_i16(channel->biases + 2 * (size_t)j);
+        sums[j][0] = sums[j][1] = sums[j][2] = sums[j][3] = bias;
+    }
+    for (uint32_t from = 0; from < channel->taps; from += TAPS_AT_ONCE) {
+        const uint32_t left = channel->taps - from, n = left < TAPS_AT_ONCE ? left : TAPS_AT_ONCE;
+        for (uint32_t i = 0; i < n; i++) {
+            look(state, channel->places + 2 * (size_t)(from + i), first, taps[i]);
+        }
         for (uint32_t j = 0; j < units; j++) {
-            int16_t *sum = &sums[i * SPC_CONTEXT_UNITS + j];
-            *sum = (int16_t)(*sum + (int8_t)weights[j] * (int)level);
+            const uint8_t *weights = channel->weights + (size_t)from * units + j;
+            uint32_t a = sums[j][0], b = sums[j][1], c = sums[j][2], d = sums[j][3];
+            for (uint32_t i = 0; i < n; i++, weights += units) {
+                const uint32_t weight = (uint32_t)(int8_t)*weights;
+                a += weight * taps[i][0];
+                b += weight * taps[i][1];
+                c += weight * taps[i][2];
+                d += weight * taps[i][3];
+            }
+            sums[j][0] = a, sums[j][1] = b, sums[j][2] = c, sums[j][3] = d;
         }
     }
 }
 
-static void sum_taps(spc_context_state *state) {
-    const spc_context_channel *channel = &state->net.channel;
-    const size_t row = state->block.row;
-    for (size_t i = 0; i < state->block.count; i++) {
-        for (uint32_t j = 0; j < channel->units; j++) {
-            state->sums[i * SPC_CONTEXT_UNITS + j] =
-                (int16_t)load_i16(channel->biases + 2 * (size_t)j);
+/* ------------------------------------------------------------------ the definition of a logit */
+
+/* Of two columns, which are 2 apart. */
+static void put_logits(const spc_context_channel *channel, const uint32_t *sums,
+                       const uint8_t *outputs, int32_t *logits, size_t stride) {
+    const uint32_t shift = channel->shift;
+    int32_t totals[2] = {1 << (shift - 1), 1 << (shift - 1)};
+    for (uint32_t j = 0; j < channel->units; j++, sums += PAIRS, outputs += 2) {
+        const int32_t output = load_i16(outputs);
+        int32_t low = (int16_t)*sums, high = (int16_t)((*sums - (uint32_t)low) >> 16);
+        if (j >= channel->linear) {
+            low = low > 0 ? low : 0;
+            high = high > 0 ? high : 0;
         }
+        totals[0] += low * output;
+        totals[1] += high * output;
     }
-    for (uint32_t i = 0; i < channel->taps; i++) {
-        const spc_context_tap tap = spc_context_tap_at(channel->places + 2 * (size_t)i);
-        if (tap.row < 0 ? row >= (size_t)-tap.row : row + (size_t)tap.row < state->planes->rows) {
-            add_tap(state, &tap, channel->weights + (size_t)i * channel->units, state->sums);
-        }
+    for (int i = 0; i < 2; i++, logits += 2 * stride) {
+        *logits = clamp(totals[i] >> shift, -SPC_CONTEXT_LOGIT, SPC_CONTEXT_LOGIT);
     }
 }
 
 static void context_logits(spc_context_state *state, uint32_t bits) {
     const spc_context_channel *channel = &state->net.channel;
-    const uint32_t shift = channel->shift;
     const size_t stride = bits == 1 ? 1 : (size_t)nodes_of(bits) + 1;
-    sum_taps(state);
-    for (size_t i = 0; i < state->block.count; i++) {
-        int16_t *sums = state->sums + i * SPC_CONTEXT_UNITS;
-        for (uint32_t j = channel->linear; j < channel->units; j++) {
-            sums[j] = sums[j] > 0 ? sums[j] : 0;
-        }
-        for (uint32_t n = 0; n < nodes_of(bits); n++) {
-            const uint8_t *output = channel->outputs + (size_t)n * 2 * channel->units;
-            int32_t total = 1 << (shift - 1);
-            for (uint32_t j = 0; j < channel->units; j++) {
-                total += sums[j] * load_i16(output + 2 * (size_t)j);
+    uint32_t sums[SPC_CONTEXT_UNITS][PAIRS];
+    for (size_t first = 0; first < state->block.count; first += COLUMNS) {
+        const uint8_t *outputs = channel->outputs;
+        sum_taps(state, first, sums);
+        for (uint32_t n = 0; n < nodes_of(bits); n++, outputs += 2 * (size_t)channel->units) {
+            for (uint32_t p = 0; p < PAIRS; p++) {
+                const size_t column = first + (p & 1) + 2 * (p & 2);
+                put_logits(channel, sums[0] + p, outputs, state->logits + column * stride + n,
+                           stride);
             }
-            state->logits[i * stride + n] =
-                clamp(total >> shift, -SPC_CONTEXT_LOGIT, SPC_CONTEXT_LOGIT);
         }
     }
 }

@@ -91,8 +91,8 @@ typedef struct spc_context_state {
     spc_context_network net;
 #if SPC_HOSTED
     spc_context_inputs inputs;
-#endif
     int16_t sums[SPC_CONTEXT_BLOCK * SPC_CONTEXT_UNITS];
+#endif
     int32_t logits[SPC_CONTEXT_BLOCK * (SPC_CONTEXT_NODES + 1)];
     int16_t *bias;     /* [contexts][nodes], for the whole feature */
     int16_t *low_bias; /* [2^bits], of the nodes that the model does not predict */

@@ -167,26 +167,25 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
     }
 }
 
-/* Few bits as constants, which makes the loops over them straight; not where code must be small, or
- * is made long by a sanitizer. */
+/* Few bits as constants, which makes the loops over them straight: single decisions everywhere, more
+ * not where code must be small, or is made long by a sanitizer. */
 CONTEXT_INLINE void code_with(spc_context_state *state, const direction *way, uint8_t *symbols) {
     const uint32_t bits = state->planes->bits;
-#if SPC_HOSTED && !defined(__SANITIZE_ADDRESS__)
     switch (bits) {
     case 1:
         code_all(state, way, symbols, 1);
         return;
+#if SPC_HOSTED && !defined(__SANITIZE_ADDRESS__)
     case 2:
         code_all(state, way, symbols, 2);
         return;
     case 3:
         code_all(state, way, symbols, 3);
         return;
-    default:
-        break;
-    }
 #endif
-    code_all(state, way, symbols, bits);
+    default:
+        code_all(state, way, symbols, bits);
+    }
 }
 
 CONTEXT_INLINE size_t encode_with(spc_context_state *state, const uint8_t *symbols,

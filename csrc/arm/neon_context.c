@@ -153,7 +153,6 @@ INLINE void context_logits(spc_context_state *state, uint32_t bits) {
 }
 
 #define CONTEXT_TARGET
-#define CONTEXT_WITH_BITS SPC_WITH_CONSTANT_BITS
 #include "../context_template.h"
 
 size_t spc_context_encode_neon(spc_context_state *state, const uint8_t *symbols, uint8_t *payload,

@@ -364,7 +364,8 @@ static void work_sizes(void) {
                          SPC_OK);
             CHECK_MARKS(r.work, work, need);
             CHECK_MARKS(r.payload, payload, bound);
-            CHECK(used == SPC_CODER_CONTEXT ? len < bound : len == bound);
+            CHECK(used == SPC_CODER_PACK ? len == bound : len < bound);
+            CHECK(used == SPC_CODER_PACK || used == SPC_CODER_CONTEXT || used == SPC_CODER_RANGE);
             CHECK_STATUS(
                 spc_coder_decode(SPC_CODER_CONTEXT, &symbols, payload, bound, back, work, need),
                 SPC_ERROR_CORRUPT);

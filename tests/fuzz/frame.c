@@ -83,15 +83,18 @@ static void check_again(const spc_codec *codec, const spc_frame_info *info, cons
     size_t work_len = spc_encode_work_size(codec, info->coder);
     uint8_t *again = fuzz_rear(&other_frame, bound);
     void *back = fuzz_rear(&other_feature, size);
+    spc_frame_info made;
     REQUIRE(spc_encode(codec, info->coder, info->kind, feature, again, bound, &len,
                        fuzz_rear(&work_room, work_len), work_len) == SPC_OK);
     REQUIRE(len <= bound);
     if (info->coder == SPC_CODER_PACK) {
         REQUIRE(len == frame_len && memcmp(again, frame, len) == 0);
     }
-    work_len = spc_decode_work_size(codec, info->coder);
+    REQUIRE(spc_frame_parse(again, len, &made) == SPC_OK);
+    REQUIRE(fuzz_may_use(info->coder, made.coder));
+    work_len = spc_decode_work_size(codec, made.coder);
     REQUIRE(spc_decode(codec, again, len, back, size,
-                       fuzz_decode_work(&work_room, work_len, info->coder), work_len) == SPC_OK);
+                       fuzz_decode_work(&work_room, work_len, made.coder), work_len) == SPC_OK);
     REQUIRE(size == 0 || memcmp(back, feature, size) == 0);
 }
 

@@ -292,3 +292,8 @@ uint32_t fuzz_channels(const spc_shape *shape, uint32_t axis) {
 int fuzz_needs_model(spc_coder coder) {
     return coder == SPC_CODER_RANS || coder == SPC_CODER_CONTEXT;
 }
+
+int fuzz_may_use(spc_coder coder, spc_coder used) {
+    return used == coder || used == SPC_CODER_PACK ||
+           (coder == SPC_CODER_CONTEXT && used == SPC_CODER_RANGE);
+}

@@ -83,4 +83,7 @@ uint32_t fuzz_channels(const spc_shape *shape, uint32_t axis);
 /* Whether the coder can do nothing without a model. */
 int fuzz_needs_model(spc_coder coder);
 
+/* Whether a payload that the coder was asked for may be one of `used`. */
+int fuzz_may_use(spc_coder coder, spc_coder used);
+
 #endif
