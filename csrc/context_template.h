@@ -167,8 +167,8 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
     }
 }
 
-/* Few bits as constants, which makes the loops over them straight: single decisions everywhere, more
- * not where code must be small, or is made long by a sanitizer. */
+/* Few bits as constants, which makes the loops over them straight: single decisions everywhere,
+ * more not where code must be small, or is made long by a sanitizer. */
 CONTEXT_INLINE void code_with(spc_context_state *state, const direction *way, uint8_t *symbols) {
     const uint32_t bits = state->planes->bits;
     switch (bits) {

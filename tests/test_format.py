@@ -555,6 +555,7 @@ def test_references_of_coders_see_planes(monkeypatch: pytest.MonkeyPatch) -> Non
     assert ref.decode(frame).indices == ref.decode(frame, codec).indices == [1, 2, 1] * 4
     with pytest.raises(ref.CorruptFrameError, match="shorter"):
         ref.decode(ref.build(codec, ref.RANS, b"\1\2\3"), codec)
+    monkeypatch.delitem(ref.REFERENCES, ref.RANGE)
     with pytest.raises(ref.CoderUnavailableError):
         ref.decode(ref.build(codec, ref.RANGE, b"\1\2"), codec)
     wrong = codec._replace(model=ref.Model(ref.RANS, 2, 3, b"ab").whole)

@@ -276,7 +276,9 @@ class Bench:
 
     def measure(self, case: Case) -> dict[str, Any]:
         lines, _ = self.emulated(self.build(case, "run", True, True, "-DTIMES=0"))
-        stack, work = (int.from_bytes(bytes.fromhex(lines[0])[at : at + 4], "little") for at in (0, 4))
+        stack, work = (
+            int.from_bytes(bytes.fromhex(lines[0])[at : at + 4], "little") for at in (0, 4)
+        )
         payload = bytes.fromhex(lines[1])
         payloads = [encoded(case, sample) for sample in case.symbols[:SAMPLES]]
         if payload != payloads[0] or "wrong" in lines:
@@ -349,7 +351,10 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"optimise": arguments.optimise, "rows": rows}, indent=1))
         return
-    print("| coder | bits | model | code, encode | both ways | work | stack | RAM | instructions ", end="")
+    print(
+        "| coder | bits | model | code, encode | both ways | work | stack | RAM | instructions ",
+        end="",
+    )
     print("| payload | mean |")
     print("|---" * 11 + "|")
     for row in rows:
