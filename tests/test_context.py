@@ -51,6 +51,11 @@ def _random_model(bits: int, channels: int, seed: int = 0) -> ContextModel:
     return ContextModel(vectors.model_of(bits, networks).whole)
 
 
+def _numbers(values: Any) -> list[int]:
+    """The bits of float32 values, as the reference has them."""
+    return [int(value) for value in np.asarray(values, np.float32).view(np.uint32)]
+
+
 def _books(bits: int, count: int) -> list[Codebook]:
     return [Codebook(np.arange(1 << bits) * (c + 1) - c) for c in range(count)]
 
@@ -84,11 +89,12 @@ def test_the_reference_says_the_same(bits: int) -> None:
         feature = np.array(symbols, np.float32).reshape(sizes)
         codec = Codec(Codebook(np.arange(1 << bits)), "context", shape=sizes, model=model)
         frame = codec.encode(feature)
+        centroids = tuple(_numbers(np.arange(1 << bits)))
+        reference = ref.Codec((centroids,), ref.FLOAT32, sizes, None, model.to_bytes())
+        assert frame == ref.encode_context(reference, _numbers(symbols))
         if whole < ref.packed_size(len(symbols), bits):
-            assert frame[1] == ref.CONTEXT
-            assert frame[6:-4] == payload
-        else:
-            assert frame[1] == ref.PACK
+            own = ref.build(reference, ref.CONTEXT, payload)  # even if its rival is shorter
+            assert np.array_equal(codec.decode(own), feature)
         assert np.array_equal(codec.decode(frame), feature)
 
 
@@ -118,15 +124,21 @@ def test_improbable_ends(binding: str) -> None:
     # decisions that leave less than a byte's worth of the range, one after the other
     module = pytest.importorskip(f"pysplitcodec.{binding}")
     network = vectors.constant_network(1, 32767, [-32767], 1)
-    model = module.Model(vectors.model_of(1, [network]).whole)
-    codec = module.Codec(module.Codebook(np.float32([0, 1])), -1, 0, (64, 64), model)
+    bytes_ = vectors.model_of(1, [network]).whole
+    codec = module.Codec(module.Codebook(np.float32([0, 1])), -1, 0, (16, 16), module.Model(bytes_))
+    reference = ref.Codec((tuple(_numbers([0, 1])),), ref.FLOAT32, (16, 16), None, bytes_)
+    seen = ref.planes((16, 16), None)
     for at, last in itertools.product(range(12), range(6)):
-        feature = np.zeros((64, 64), np.float32)
-        feature.flat[4096 - last :] = feature.flat[at] = 1
-        frame = codec.encode(ref.CONTEXT, 0, feature)
-        restored = np.empty_like(feature)
-        assert frame[1] == ref.CONTEXT and codec.decode(frame, restored)
-        assert np.array_equal(restored, feature)
+        feature = np.zeros((16, 16), np.float32)
+        feature.flat[256 - last :] = feature.flat[at] = 1
+        payload, _ = context.encode([int(x) for x in feature.flat], 1, seen, bytes_[8:-4])
+        for frame in (
+            codec.encode(ref.CONTEXT, 0, feature),
+            ref.build(reference, ref.CONTEXT, payload),  # even if its rival is shorter
+        ):
+            restored = np.empty_like(feature)
+            assert codec.decode(frame, restored)
+            assert np.array_equal(restored, feature)
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])

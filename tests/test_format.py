@@ -1215,7 +1215,8 @@ def test_channels_example_of_the_page() -> None:
 
 def test_channels_rows_and_columns_of_the_page() -> None:
     text = FORMAT.read_text(encoding="utf-8")
-    _, _, table = text.partition("| shape | axis | channels | rows | columns |")
+    _, _, rest = text.partition("| shape | axis | channels | rows | columns |")
+    table, _, _ = rest.partition("\n\n")
     rows = re.findall(r"^\| (.+) \| (.*\w) \| (\d+) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
     assert len(rows) == 8
     for shape, axes, *counts in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,17 @@ import pytest
 
 import pysplitcodec as sc
 from pysplitcodec.errors import CorruptFrameError, FrameError
-from pysplitcodec.model import framed
+from pysplitcodec.model import framed, load_model
 from pysplitcodec.native import core
 
-VECTORS = Path(__file__).resolve().parent / "vectors"
-FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "slices", "lzma")
+HERE = Path(__file__).resolve().parent
+VECTORS = HERE / "vectors"
+sys.path[:0] = [str(HERE / "reference")]
+
+import context  # noqa: E402
+import reference as ref  # noqa: E402
+
+FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "slices", "lzma", "context")
 MOST_BYTES = (
     400  # of a frame or payload: longer ones take their time and hold no other kind of byte
 )
@@ -68,6 +75,8 @@ def _reader(name: str, kind: str) -> Callable[[bytes], Any]:
         shape=entry["shape"],
         dtype=entry["dtype"],
         channel_axis=entry.get("axis"),
+        model=load_model(bytes.fromhex(entry["model"])) if "model" in entry else None,
+        slice_of=tuple(entry["slice_of"]) if "slice_of" in entry else None,
     )
     return codec.decode
 
@@ -93,7 +102,8 @@ def test_enough_frames() -> None:
     chosen = _chosen(200)
     assert 150 <= len(chosen) <= 200
     assert {kind for _, kind in chosen} == {"compact", "self_describing"}
-    assert any("lzma" in name for name, _ in chosen) and any("channels" in n for n, _ in chosen)
+    for kind in ("lzma", "channels", "slices", "context"):
+        assert any(kind in name for name, _ in chosen), kind
 
 
 @pytest.mark.parametrize("damage", [_truncated, _flipped])
@@ -110,6 +120,51 @@ def test_frames(kind: str, damage: Callable[[bytes], Iterator[bytes]]) -> None:
             except FrameError:
                 continue
             pytest.fail(f"{name}, {kind}: accepted with damage {number}")
+
+
+def _codecs_with_models() -> Iterator[tuple[sc.Codec, np.ndarray]]:
+    """Of the vectors of coders `range` and `rans`, which hold payloads alone, and a feature."""
+    for coder in ("range", "rans"):
+        for entry in _load(coder):
+            if "indices" not in entry and "packed" not in entry:
+                continue
+            shape, bits = entry["shape"], entry["bits"]
+            if coder == "rans":
+                model = bytes.fromhex(entry["model"])
+            else:
+                model = framed(coder, bits, shape[0], bytes.fromhex(entry["model_body"]))
+            packed = bytes.fromhex(entry.get("indices") or entry["packed"])
+            indices = ref.unpack(packed, int(np.prod(shape)), bits)
+            feature = np.array(indices, np.float32).reshape(shape)
+            yield (
+                sc.Codec(
+                    *(sc.Codebook(np.arange(1 << bits)), coder),
+                    shape=shape,
+                    channel_axis=entry.get("axis", 0),
+                    model=load_model(model),
+                ),
+                feature,
+            )
+
+
+@pytest.mark.parametrize("damage", [_truncated, _flipped])
+def test_frames_with_models(damage: Callable[[bytes], Iterator[bytes]]) -> None:
+    """Refused as well, the model's bytes in a self-describing frame included."""
+    seen = set()
+    for codec, feature in _codecs_with_models():
+        for full, read in ((False, codec.decode), (True, sc.decode)):
+            frame = codec.encode(feature, self_describing=full)
+            if len(frame) > MOST_BYTES:
+                continue
+            assert np.array_equal(read(frame), feature)
+            seen.add((sc.inspect(frame).coder, full))
+            for number, bytes_ in enumerate(damage(frame)):
+                try:
+                    read(bytes_)
+                except FrameError:
+                    continue
+                pytest.fail(f"{codec!r}: accepted with damage {number}")
+    assert seen >= {(coder, full) for coder in ("range", "rans") for full in (False, True)}
 
 
 def _payloads(coder: int) -> Iterator[tuple[str, bytes, int, list[int], int]]:
@@ -148,7 +203,7 @@ def test_payloads(coder: int, damage: Callable[[bytes], Iterator[bytes]]) -> Non
 # ---------------------------------------------------------------- coders with a model
 
 
-def _small_context_model(bits: int, channels: int) -> Any:
+def _small_context_model(bits: int, channels: int) -> bytes:
     """One unit that sees the row above and, but in the first channel, the channel before."""
     nodes, lefts = (1 << min(bits, 4)) - 1, 1 << 2 * min(bits, 2)
     body = b""
@@ -160,7 +215,7 @@ def _small_context_model(bits: int, channels: int) -> Any:
         )
         left = bytes((37 * i) % 20 for i in range(nodes * lefts))
         body += bytes([len(taps) // 2, 1, 0, 8]) + taps + weights + bias + outputs + left
-    return core.Model(framed("context", bits, channels, body))
+    return framed("context", bits, channels, body)
 
 
 @pytest.mark.parametrize("damage", [_truncated, _flipped])
@@ -181,11 +236,14 @@ def test_context_payloads(
     """There is nothing in them that tells damage, but indices stay below 2^bits."""
     _skip_without(4)
     channels = shape[axis] if axis >= 0 else shape[0] if len(shape) > 2 else 1
-    model = _small_context_model(bits, channels)
+    bytes_of_model = _small_context_model(bits, channels)
+    model = core.Model(bytes_of_model)
     steps = np.random.default_rng(bits).random(int(np.prod(shape))) < 0.1
     given = (np.cumsum(steps) % (1 << bits)).astype(np.uint8)
-    payload, used = core.coder_encode(4, shape, bits, given, axis, model)
-    assert used == 4
+    # by the reference, since the core may take the rival of coder 4
+    seen = ref.planes(shape, None if axis < 0 else axis)
+    symbols = [int(given[element]) for plane in seen for row in plane for element in row]
+    payload, _ = context.encode(symbols, bits, seen, ref.parse_model(bytes_of_model).body)
     indices = np.empty_like(given)
     core.coder_decode(4, shape, bits, payload, indices, axis, model)
     assert (indices == given).all()
@@ -201,7 +259,7 @@ def test_context_payloads(
 def test_payloads_are_shorter_than_the_packed_indices() -> None:
     """No writer of coder 4 makes another one, however it goes on."""
     _skip_without(4)
-    model = _small_context_model(2, 1)
+    model = core.Model(_small_context_model(2, 1))
     indices = np.empty(40, np.uint8)
     for size in (10, 11, 100):
         for fill in (0, 1, 0x55, 0xFF):

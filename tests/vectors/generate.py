@@ -735,7 +735,7 @@ def context_entry(name: str, codec: ref.Codec, indices: Sequence[int]) -> dict[s
     compact = ref.encode_context(codec, feature)
     assert ref.decode(compact, codec).feature == feature, name
     entry = {"name": f"context-{name}", **codec_words(codec), "indices": hex8(indices)}
-    entry["coder"] = "context" if compact[1] == ref.CONTEXT else "pack"
+    entry["coder"] = {number: name for name, number in ref.CODERS.items()}[compact[1]]
     entry["compact"] = compact.hex()
     if len(codec.model) < 150:
         entry["self_describing"] = ref.encode_context(codec, feature, self_describing=True).hex()
