@@ -11,6 +11,7 @@
  */
 #include <string.h>
 
+#include "bytes.h"
 #include "coder.h"
 #include "range_coder.h"
 
@@ -63,10 +64,48 @@ static void answer_no(const piece *at, int32_t right, uint32_t weight, uint8_t *
     }
 }
 
+#if SPC_HOSTED
+
+static inline void ask(const uint8_t *restrict neighbours, int32_t count, uint32_t bits,
+                       uint32_t least, uint32_t weight, uint8_t *restrict contexts) {
+    const uint8_t from = (uint8_t)least, yes = (uint8_t)weight;
+    (void)bits;
+    for (int32_t i = 0; i < count; i++) {
+        contexts[i] |= neighbours[i] >= from ? yes : 0;
+    }
+}
+
+#else
+
+/* Four at once, in the bytes of a word: the upper bit of each says whether it reaches `least`. */
+static inline void ask_four(const uint8_t *neighbours, uint32_t missing, uint32_t shift,
+                            uint8_t *contexts) {
+    const uint32_t yes = (spc_load_word(neighbours) + missing) & 0x80808080u;
+    spc_store_word(contexts, spc_load_word(contexts) | yes >> shift);
+}
+
+static void ask(const uint8_t *neighbours, int32_t count, uint32_t bits, uint32_t least,
+                uint32_t weight, uint8_t *contexts) {
+    const uint32_t missing = (0x80 - least) * 0x01010101u;
+    uint32_t shift = 8;
+    for (uint32_t left = weight; left > 0; left >>= 1) {
+        shift--;
+    }
+    for (; bits < 8 && count >= 8; count -= 8, neighbours += 8, contexts += 8) {
+        ask_four(neighbours, missing, shift, contexts);
+        ask_four(neighbours + 4, missing, shift, contexts + 4);
+    }
+    for (; count > 0; count--, neighbours++, contexts++) {
+        *contexts |= *neighbours >= least ? (uint8_t)weight : 0;
+    }
+}
+
+#endif
+
 /* Add `weight` to the contexts where the answer is yes. */
-static void answer(const piece *at, const uint8_t *question, uint32_t weight, uint8_t *contexts) {
+static void answer(const piece *at, uint32_t bits, const uint8_t *question, uint32_t weight,
+                   uint8_t *contexts) {
     const int32_t down = (int8_t)question[DOWN], right = (int8_t)question[RIGHT];
-    const uint8_t least = question[LEAST], yes = (uint8_t)weight;
     int32_t from = at->start, to = at->start + at->count, offset, readable;
     if (down >= at->rows || -down >= at->rows || right >= at->columns || -right >= at->columns) {
         return;
@@ -86,12 +125,10 @@ static void answer(const piece *at, const uint8_t *question, uint32_t weight, ui
         to = readable - offset;
     }
     if (from < to) {
-        const uint8_t *restrict neighbours =
+        const uint8_t *neighbours =
             at->plane - (size_t)question[BACK] * (size_t)at->n + (from + offset);
-        uint8_t *restrict asked = contexts + (from - at->start);
-        for (int32_t i = 0; i < to - from; i++) {
-            asked[i] |= neighbours[i] >= least ? yes : 0;
-        }
+        uint8_t *asked = contexts + (from - at->start);
+        ask(neighbours, to - from, bits, question[LEAST], weight, asked);
         if (right != 0) {
             answer_no(at, right, weight, contexts);
         }
@@ -176,7 +213,7 @@ static void start(state *coding, const spc_planes *planes, void *work) {
 
 static void start_channel(state *coding, const uint8_t *plane) {
     coding->at.plane = plane;
-    coding->at.start = 0;
+    coding->at.start = coding->at.column = 0;
     if (coding->next) {
         size_t count;
         coding->question_count = *coding->next++;
@@ -199,12 +236,15 @@ static void start_piece(state *coding, int32_t most) {
         }
     }
     coding->at.count = most < PIECE ? most : PIECE;
-    coding->at.column = coding->at.start % coding->at.columns;
     memset(coding->contexts, 0, PIECE);
 }
 
 static void end_piece(state *coding) {
     coding->at.start += coding->at.count;
+    coding->at.column += coding->at.count;
+    while (coding->at.column >= coding->at.columns) { /* some machines cannot divide */
+        coding->at.column -= coding->at.columns;
+    }
     coding->done += (size_t)coding->at.count;
 }
 
@@ -215,6 +255,8 @@ static inline uint16_t adapted(uint32_t counter, uint32_t bit, uint32_t least, u
 }
 
 /* ------------------------------------------------------------------ encoder */
+
+#if SPC_HOSTED
 
 static inline void put_piece(const state *coding, spc_range_encoder *rc, uint32_t bits) {
     const uint8_t *indices = coding->at.plane + coding->at.start;
@@ -238,6 +280,65 @@ static inline void put_piece(const state *coding, spc_range_encoder *rc, uint32_
     *rc = local;
 }
 
+#else
+
+/* By branches on the bits, which costs less here, and with few variables. */
+static inline __attribute__((always_inline)) void
+put_by_branches(const state *coding, spc_range_encoder *rc, uint32_t bits) {
+    const uint8_t *context_at = coding->contexts, *const end = context_at + coding->at.count;
+    const uint8_t *index_at = coding->at.plane + coding->at.start;
+    const int32_t least = (int32_t)coding->least, most = (int32_t)(2 * EVEN) - least;
+    const uint32_t shift = coding->shift, nodes = (1u << bits) - 1;
+    uint16_t *const counters = coding->counters;
+    uint32_t low = rc->low, range = rc->range;
+    while (context_at < end) {
+        uint16_t *const tree = counters + nodes * *context_at++;
+        uint32_t index = (uint32_t)*index_at++ << (32 - bits), node = 0;
+        do {
+            const int32_t zero = tree[node];
+            const uint32_t bound = (range >> SPC_PROBABILITY_BITS) * (uint32_t)zero;
+            uint16_t *const counter = &tree[node];
+            node = 2 * node + 1;
+            if (index >> 31) {
+                range -= bound;
+                low += bound;
+                if (low < bound) {
+                    spc_range_carry(rc);
+                }
+                *counter = (uint16_t)(zero + ((least - zero) >> shift));
+                node++;
+            } else {
+                range = bound;
+                *counter = (uint16_t)(zero + ((most - zero) >> shift));
+            }
+            index <<= 1;
+            while (range < 1u << 24) {
+                rc->low = low;
+                spc_range_shift(rc);
+                low = rc->low;
+                range <<= 8;
+            }
+        } while (node < nodes);
+    }
+    rc->low = low;
+    rc->range = range;
+}
+
+static __attribute__((noinline)) void put_piece_of_1(const state *coding, spc_range_encoder *rc) {
+    put_by_branches(coding, rc, 1);
+}
+
+static __attribute__((noinline)) void put_piece(const state *coding, spc_range_encoder *rc,
+                                                uint32_t bits) {
+    if (bits == 1) {
+        put_piece_of_1(coding, rc);
+    } else {
+        put_by_branches(coding, rc, bits);
+    }
+}
+
+#endif
+
 static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *payload, size_t cap,
                      void *work, size_t work_len) {
     spc_range_encoder rc;
@@ -256,10 +357,11 @@ static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *
             }
             start_piece(&coding, coding.at.n - coding.at.start);
             for (uint32_t i = 0; i < coding.question_count; i++) {
-                answer(&coding.at, coding.questions + i * QUESTION_SIZE, 1u << i, coding.contexts);
+                answer(&coding.at, planes->bits, coding.questions + i * QUESTION_SIZE, 1u << i,
+                       coding.contexts);
             }
             switch (planes->bits) {
-#ifndef __OPTIMIZE_SIZE__
+#if SPC_HOSTED && !defined(__OPTIMIZE_SIZE__)
             case 1:
                 put_piece(&coding, &rc, 1);
                 break;
@@ -344,13 +446,12 @@ static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_
         start_channel(&coding, plane);
         find_row_questions(&coding, &row);
         while (coding.at.start < coding.at.n) {
-            const int32_t column = coding.at.start % coding.at.columns;
-            start_piece(&coding, coding.at.columns - column);
+            start_piece(&coding, coding.at.columns - coding.at.column);
             coding.at.known = coding.at.start;
             for (uint32_t i = 0; i < coding.question_count; i++) {
                 const uint8_t *question = coding.questions + i * QUESTION_SIZE;
                 if (!in_row(question)) {
-                    answer(&coding.at, question, 1u << i, coding.contexts);
+                    answer(&coding.at, planes->bits, question, 1u << i, coding.contexts);
                 }
             }
             switch (planes->bits) {

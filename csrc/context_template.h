@@ -16,12 +16,18 @@
 
 #define CONTEXT_INLINE CONTEXT_TARGET __attribute__((always_inline)) static inline
 
-/* The loops over a symbol's decisions have few turns, which compilers know but do not always use.
- */
+/* Where code must be small, or is made long by a sanitizer. */
 #if !SPC_HOSTED || defined(__SANITIZE_ADDRESS__)
+#define CONTEXT_SMALL 1
+#elif defined(__has_feature)
+#define CONTEXT_SMALL (__has_feature(address_sanitizer) || __has_feature(memory_sanitizer))
+#else
+#define CONTEXT_SMALL 0
+#endif
+
+/* The loops over a symbol's decisions have few turns, which gcc knows but does not always use. */
+#if CONTEXT_SMALL || defined(__clang__)
 #define UNROLLED
-#elif defined(__clang__)
-#define UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define UNROLLED _Pragma("GCC unroll 4")
 #endif
@@ -167,15 +173,14 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
     }
 }
 
-/* Few bits as constants, which makes the loops over them straight: single decisions everywhere,
- * more not where code must be small, or is made long by a sanitizer. */
+/* Few bits as constants, which makes the loops over them straight. */
 CONTEXT_INLINE void code_with(spc_context_state *state, const direction *way, uint8_t *symbols) {
     const uint32_t bits = state->planes->bits;
     switch (bits) {
     case 1:
         code_all(state, way, symbols, 1);
         return;
-#if SPC_HOSTED && !defined(__SANITIZE_ADDRESS__)
+#if !CONTEXT_SMALL
     case 2:
         code_all(state, way, symbols, 2);
         return;

@@ -115,6 +115,15 @@ extern const spc_kernels spc_kernels_neon_crc;
         break;                                                                                     \
     }
 
+/* The kernels of coder 4 in a set; those with vectors lay out the model first, which takes work. */
+#if SPC_HOSTED
+#define SPC_CONTEXT_KERNELS(set)                                                                   \
+    .context_encode = spc_context_encode_##set, .context_decode = spc_context_decode_##set
+#else
+#define SPC_CONTEXT_KERNELS(set)                                                                   \
+    .context_encode = spc_context_encode_reference, .context_decode = spc_context_decode_reference
+#endif
+
 /* The fastest set that this CPU and the mask allow. */
 const spc_kernels *spc_kernels_get(void);
 

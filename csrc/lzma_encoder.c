@@ -21,7 +21,7 @@
 /* 2^this entries of two bytes.  A small table forgets sooner, which costs nothing: on 1-3 bit
  * features of 0.7-12 kB, 8 to 12 gave payloads within 0.2 % of each other, 8 the smallest. */
 #ifndef SPC_LZMA_HASH_BITS
-#define SPC_LZMA_HASH_BITS 10
+#define SPC_LZMA_HASH_BITS 9
 #endif
 
 #define STATES 12
@@ -59,7 +59,7 @@ static inline void put_bit(spc_range_encoder *rc, probability *p, uint32_t bit) 
 static inline void put_direct(spc_range_encoder *rc, uint32_t value, uint32_t bits) {
     while (bits-- > 0) {
         rc->range >>= 1;
-        rc->low += rc->range & (0u - ((value >> bits) & 1));
+        spc_range_add(rc, rc->range & (0u - ((value >> bits) & 1)));
         spc_range_normalise(rc);
     }
 }

@@ -9,11 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpu.h"
+
 #define SPC_RANGE_LAST_BYTES 4
 
 typedef struct spc_range_encoder {
-    uint64_t low; /* 32 bits and a carry */
-    uint32_t range;
+    uint32_t low, range;
     uint32_t full;
     uint8_t *next;
     const uint8_t *end; /* of the output but for the last bytes */
@@ -37,25 +38,39 @@ static inline int spc_range_encoder_start(spc_range_encoder *rc, uint8_t *output
     return spc_range_encoder_start_for(rc, output, cap, SPC_RANGE_LAST_BYTES);
 }
 
-/* Add 1 to the number that ends here.  Its first byte stands for the 0 before the point, which is
- * never reached: what the range encoder writes stays below 1. */
-static inline void spc_range_carry(uint8_t *end) {
-    do {
-        end--;
-        *end = (uint8_t)(*end + 1);
-    } while (*end == 0);
+/* What is done but once in many decisions. */
+#if SPC_HOSTED
+#define SPC_RANGE_RARE static inline
+#else
+#define SPC_RANGE_RARE static __attribute__((noinline, unused))
+#endif
+
+/* Add 1 to what is written.  Its first byte stands for the 0 before the point, which is never
+ * reached: what the range encoder writes stays below 1, unless bytes are missing. */
+SPC_RANGE_RARE void spc_range_carry(spc_range_encoder *rc) {
+    uint8_t *at = rc->next;
+    if (!rc->full) {
+        do {
+            at--;
+            *at = (uint8_t)(*at + 1);
+        } while (*at == 0);
+    }
 }
 
-static inline void spc_range_shift(spc_range_encoder *rc) {
+static inline void spc_range_add(spc_range_encoder *rc, uint32_t value) {
+    rc->low += value;
+    if (rc->low < value) {
+        spc_range_carry(rc);
+    }
+}
+
+SPC_RANGE_RARE void spc_range_shift(spc_range_encoder *rc) {
     if (rc->next == rc->end) {
-        rc->full = 1; /* and no more carries: they could go beyond the first byte */
+        rc->full = 1;
     } else {
-        if (rc->low >> 32) {
-            spc_range_carry(rc->next);
-        }
         *rc->next++ = (uint8_t)(rc->low >> 24);
     }
-    rc->low = (rc->low & 0xffffff) << 8;
+    rc->low <<= 8;
     rc->range <<= 8;
 }
 
@@ -69,14 +84,24 @@ static inline void spc_range_normalise(spc_range_encoder *rc) {
     }
 }
 
-/* A decision: `bound` of the range, 1 .. range - 1, is for a 0.  Does not branch on the bit, which
- * is hard to foresee, only on whether a byte is full; written so that compilers cannot, and that
- * the new range, which the next decision waits for, is two steps behind `bound`. */
+/* A decision: `bound` of the range, 1 .. range - 1, is for a 0.  Where it costs more to foresee a
+ * branch wrongly than to do without, this does not branch on the bit, only on whether a byte is
+ * full and on carries; written so that compilers cannot, and that the new range, which the next
+ * decision waits for, is two steps behind `bound`. */
 static inline void spc_range_put(spc_range_encoder *rc, uint32_t bound, uint32_t bit) {
+#if SPC_HOSTED
     const uint32_t one = 0u - bit;
     const uint32_t rest = (rc->range & one) - one;
-    rc->low += bound & one;
+    spc_range_add(rc, bound & one);
     rc->range = rest + (bound ^ one); /* range - bound, or bound */
+#else
+    if (bit) {
+        spc_range_add(rc, bound);
+        rc->range -= bound;
+    } else {
+        rc->range = bound;
+    }
+#endif
     spc_range_normalise(rc);
 }
 
@@ -84,9 +109,6 @@ static inline void spc_range_put(spc_range_encoder *rc, uint32_t bound, uint32_t
 static inline uint8_t *spc_range_finish(spc_range_encoder *rc) {
     if (rc->full) {
         return NULL;
-    }
-    if (rc->low >> 32) {
-        spc_range_carry(rc->next);
     }
     for (uint32_t i = SPC_RANGE_LAST_BYTES; i-- > 0;) {
         *rc->next++ = (uint8_t)(rc->low >> (8 * i));
@@ -119,10 +141,7 @@ static inline size_t spc_range_finish_short(spc_range_encoder *rc, const uint8_t
     if (rc->full) {
         return 0;
     }
-    rc->low += 0xffffff; /* the range is 2^24 or more */
-    if (rc->low >> 32) {
-        spc_range_carry(rc->next);
-    }
+    spc_range_add(rc, 0xffffff); /* the range is 2^24 or more */
     *rc->next++ = (uint8_t)(rc->low >> 24);
     len = (size_t)(rc->next - output);
     while (len > 1 && output[len - 1] == 0) {

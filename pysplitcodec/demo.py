@@ -24,6 +24,7 @@ import numpy as np
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.codec import Codec, coders
 from pysplitcodec.errors import MissingDependencyError, ServerError
+from pysplitcodec.model import NEED_MODEL
 from pysplitcodec.runtime import TFLiteModel
 from pysplitcodec.serve.client import EdgeClient, TailClient
 from pysplitcodec.split import split
@@ -127,7 +128,7 @@ def run(
         Codec(codebook, coder, shape=shape)
         for codebook in codebooks.values()
         for coder, present in coders().items()
-        if present
+        if present and coder not in NEED_MODEL
     ]
     png, jpeg = image_bytes(digits.pixels)
     rows = []

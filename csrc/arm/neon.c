@@ -133,8 +133,7 @@ const spc_kernels spc_kernels_neon = {
     .look_up_u8 = look_up_u8_neon,
     .quantize_pack_f32 = quantize_pack_f32_neon,
     .unpack_look_up_f32 = unpack_look_up_f32_neon,
-    .context_encode = spc_context_encode_neon,
-    .context_decode = spc_context_decode_neon,
+    SPC_CONTEXT_KERNELS(neon),
     .crc32c = spc_crc32c_reference,
 };
 
@@ -152,8 +151,7 @@ const spc_kernels spc_kernels_neon_crc = {
     .look_up_u8 = look_up_u8_neon,
     .quantize_pack_f32 = quantize_pack_f32_neon,
     .unpack_look_up_f32 = unpack_look_up_f32_neon,
-    .context_encode = spc_context_encode_neon,
-    .context_decode = spc_context_decode_neon,
+    SPC_CONTEXT_KERNELS(neon),
     .crc32c = crc32c_arm,
 };
 

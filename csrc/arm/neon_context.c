@@ -2,7 +2,7 @@
  * nodes.  Lanes are columns all the way, so that sums need not be turned. */
 #include "neon.h"
 
-#if defined(SPC_ARM64)
+#if defined(SPC_ARM64) && SPC_HOSTED
 #include <arm_neon.h>
 
 #define INLINE __attribute__((always_inline)) static inline

@@ -17,8 +17,7 @@ const spc_kernels spc_kernels_avx2 = {
     .look_up_u8 = spc_look_up_u8_avx2,
     .quantize_pack_f32 = spc_quantize_pack_f32_avx2,
     .unpack_look_up_f32 = spc_unpack_look_up_f32_avx2,
-    .context_encode = spc_context_encode_avx2,
-    .context_decode = spc_context_decode_avx2,
+    SPC_CONTEXT_KERNELS(avx2),
     .crc32c = spc_crc32c_sse42,
 };
 

@@ -1,7 +1,7 @@
 /* AVX2: sums of sixteen columns and eight units at once, two taps with each multiply-add. */
 #include "avx2.h"
 
-#if defined(SPC_X86)
+#if defined(SPC_X86) && SPC_HOSTED
 
 #define COLUMNS 16
 #define UNITS 8

@@ -16,8 +16,7 @@ const spc_kernels spc_kernels_avx512 = {
     .look_up_u8 = spc_look_up_u8_avx512,
     .quantize_pack_f32 = spc_quantize_pack_f32_avx512,
     .unpack_look_up_f32 = spc_unpack_look_up_f32_avx512,
-    .context_encode = spc_context_encode_avx512,
-    .context_decode = spc_context_decode_avx512,
+    SPC_CONTEXT_KERNELS(avx512),
     .crc32c = spc_crc32c_sse42,
 };
 

@@ -1,7 +1,7 @@
 /* AVX-512: sums of 32 columns and eight units at once, two taps with each multiply-add. */
 #include "avx512.h"
 
-#if defined(SPC_X86)
+#if defined(SPC_X86) && SPC_HOSTED
 
 #define COLUMNS 32
 #define UNITS 8

@@ -34,8 +34,7 @@ const spc_kernels spc_kernels_sse42 = {
     .look_up_f32 = spc_look_up_f32_reference,
     .look_up_u16 = spc_look_up_u16_reference,
     .look_up_u8 = spc_look_up_u8_reference,
-    .context_encode = spc_context_encode_reference,
-    .context_decode = spc_context_decode_reference,
+    SPC_CONTEXT_KERNELS(reference),
     .crc32c = spc_crc32c_sse42,
 };
 
