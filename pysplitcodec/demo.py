@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 
+from pysplitcodec.auto import fit_codec
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.codec import Codec, coders
 from pysplitcodec.errors import MissingDependencyError, ServerError
-from pysplitcodec.model import NEED_MODEL
 from pysplitcodec.runtime import TFLiteModel
 from pysplitcodec.serve.client import EdgeClient, TailClient
 from pysplitcodec.split import split
@@ -122,13 +122,12 @@ def run(
         np.mean([whole(image)[0].argmax() for image in digits.images] == digits.labels)
     )
     features = np.concatenate([head(image)[0] for image in digits.calibration])
-    shape = features.shape[1:]
     codebooks = {bits: Codebook.fit(features, bits) for bits in BITS}
     codecs = [
-        Codec(codebook, coder, shape=shape)
+        fit_codec(codebook, features, coder)
         for codebook in codebooks.values()
         for coder, present in coders().items()
-        if present and coder not in NEED_MODEL
+        if present
     ]
     png, jpeg = image_bytes(digits.pixels)
     rows = []
@@ -263,7 +262,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     first = rows[0]
-    for coder, marker in zip(dict.fromkeys(row.coder for row in rows), "os^v"):
+    for coder, marker in zip(dict.fromkeys(row.coder for row in rows), "os^vD"):
         chosen = [row for row in rows if row.coder == coder]
         axes.plot(
             [row.payload_bytes_mean for row in chosen],
