@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-static inline uint32_t spc_load_le32(const uint8_t *p) {
+static inline __attribute__((always_inline)) uint32_t spc_load_le32(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 

@@ -133,8 +133,20 @@ static size_t inputs_size(const spc_planes *planes) {
 }
 #endif
 
+static size_t most_taps(const spc_planes *planes) {
+    const uint8_t *next = planes->model->bytes + SPC_MODEL_HEADER;
+    size_t most = 0;
+    for (uint32_t c = 0; c < planes->channels; c++) {
+        spc_context_channel channel;
+        next = read_channel(next, planes->bits, &channel);
+        most = channel.taps > most ? channel.taps : most;
+    }
+    return most;
+}
+
 static size_t work_size(const spc_planes *planes) {
     size_t size = sizeof(spc_context_state) + _Alignof(spc_context_state) - 1 +
+                  most_taps(planes) * sizeof(spc_context_place) +
                   bias_count(planes->bits) * sizeof(int16_t);
 #if SPC_HOSTED
     size += 2 * inputs_size(planes);
@@ -151,7 +163,8 @@ static spc_context_state *start(const spc_planes *planes, void *work) {
     const size_t count = bias_count(bits);
     state->planes = planes;
     state->lowest = bits < 4 ? 0 : bits - 4;
-    state->bias = (int16_t *)(void *)(at + sizeof *state);
+    state->places = (spc_context_place *)(void *)(at + sizeof *state);
+    state->bias = (int16_t *)(void *)(state->places + most_taps(planes));
     state->low_bias = state->bias + contexts_of(bits) * (nodes_of(bits) + 1);
     memset(state->bias, 0, count * sizeof(int16_t));
 #if SPC_HOSTED
@@ -248,68 +261,77 @@ void spc_context_start_block(spc_context_state *state, const uint8_t *at, size_t
 #define BOTH 0x00010001u
 #define TAPS_AT_ONCE 16
 
-/* Eight bytes of a row from `right` columns on; 0 outside of it. */
-static void load_row(const uint8_t *at, size_t column, size_t columns, int32_t right,
-                     uint32_t words[2]) {
-    const size_t behind = columns - column;
-    const uint32_t shift = 8 * (uint32_t)(right < 0 ? -right : right);
-    uint8_t inside[COLUMNS] = {0};
-    if (behind >= COLUMNS) {
-        if (right <= 0 ? column > 0 : behind - COLUMNS >= (size_t)right) {
-            at += right;
-        }
-        words[0] = spc_load_le32(at);
-        words[1] = spc_load_le32(at + 4);
-        if (right == 0 || (right < 0 ? column > 0 : behind - COLUMNS >= (size_t)right)) {
-            return;
-        }
-        if (right < 0) {
-            words[1] = words[1] << shift | words[0] >> (32 - shift);
-            words[0] <<= shift;
-            return;
-        }
-        if (behind == COLUMNS) {
-            words[0] = words[0] >> shift | words[1] << (32 - shift);
-            words[1] >>= shift;
-            return;
-        }
-    }
-    for (size_t i = 0; i < COLUMNS; i++) {
-        const size_t from = column + i + (size_t)(ptrdiff_t)right; /* huge if it is negative */
-        inside[i] = from < columns ? at[(ptrdiff_t)i + right] : 0;
+/* Eight bytes of a row from column `from` on, `at` being where that would be; 0 outside of it. */
+static __attribute__((noinline)) void load_edge(const uint8_t *at, ptrdiff_t from, size_t columns,
+                                                uint32_t words[2]) {
+    uint8_t inside[COLUMNS];
+    for (int i = 0; i < COLUMNS; i++, from++) {
+        inside[i] = (size_t)from < columns ? at[i] : 0; /* huge if it is negative */
     }
     words[0] = spc_load_le32(inside);
     words[1] = spc_load_le32(inside + 4);
 }
 
-/* A tap's inputs for eight columns from the block's column `first` on. */
-static void look(const spc_context_state *state, const uint8_t *place, size_t first,
-                 uint32_t pairs[PAIRS]) {
-    const spc_context_tap tap = spc_context_tap_at(place);
+static void find_places(const spc_context_state *state) {
+    const spc_context_channel *channel = &state->net.channel;
     const spc_planes *planes = state->planes;
+    for (uint32_t i = 0; i < channel->taps; i++) {
+        const spc_context_tap tap = spc_context_tap_at(channel->places + 2 * (size_t)i);
+        state->places[i] = (spc_context_place){
+            (tap.row - (ptrdiff_t)(tap.back * planes->rows)) * (ptrdiff_t)planes->columns +
+                tap.column,
+            (int8_t)tap.row, (int8_t)tap.column, (uint8_t)tap.most};
+    }
+}
+
+/* A tap's inputs for eight columns from the block's column `first` on. */
+static inline __attribute__((always_inline)) void look(const spc_context_state *state,
+                                                       const spc_context_place *place, size_t first,
+                                                       uint32_t bits, uint32_t pairs[PAIRS]) {
     const spc_context_block *block = &state->block;
-    const size_t row = block->row + (size_t)(ptrdiff_t)tap.row; /* huge if it is negative */
+    const spc_planes *planes = state->planes;
+    const size_t row = block->row + (size_t)(ptrdiff_t)place->row; /* huge if it is negative */
+    const uint32_t levels = bits == 1 ? BOTH : 15 * BOTH;
+    const uint32_t lowest = bits <= 4 ? 0 : bits - 4;
     uint32_t words[2] = {0, 0};
     if (row < planes->rows) {
-        const uint8_t *at = block->at + first - tap.back * planes->rows * planes->columns +
-                            tap.row * (ptrdiff_t)planes->columns;
-        load_row(at, block->column + first, planes->columns, tap.column, words);
+        const uint8_t *at = block->at + (ptrdiff_t)first + place->offset;
+        const ptrdiff_t from = (ptrdiff_t)(block->column + first) + place->column;
+        if (from >= 0 && (size_t)from + COLUMNS <= planes->columns) {
+            words[0] = spc_load_le32(at);
+            words[1] = spc_load_le32(at + 4);
+        } else {
+            load_edge(at, from, planes->columns, words);
+        }
     }
-    for (int i = 0; i < 2; i++) {
-        const uint32_t word = words[i] >> state->lowest;
-        pairs[2 * i] = word & 15 * BOTH;
-        pairs[2 * i + 1] = word >> 8 & 15 * BOTH;
-    }
-    for (int i = 0; tap.most == 1 && i < PAIRS; i++) {
+    pairs[0] = words[0] >> lowest & levels;
+    pairs[1] = words[0] >> (lowest + 8) & levels;
+    pairs[2] = words[1] >> lowest & levels;
+    pairs[3] = words[1] >> (lowest + 8) & levels;
+    for (int i = 0; bits > 1 && place->most == 1 && i < PAIRS; i++) {
         pairs[i] = (pairs[i] + 15 * BOTH) >> 4 & BOTH;
     }
 }
 
-static void sum_taps(const spc_context_state *state, size_t first,
-                     uint32_t sums[SPC_CONTEXT_UNITS][PAIRS]) {
+static inline __attribute__((always_inline)) void
+sum_taps(const spc_context_state *state, size_t first, uint32_t bits,
+         uint32_t sums[SPC_CONTEXT_UNITS][PAIRS]) {
     const spc_context_channel *channel = &state->net.channel;
     const uint32_t units = channel->units;
     uint32_t taps[TAPS_AT_ONCE][PAIRS];
+    if (units == 1) {
+        uint32_t a = BOTH * (uint32_t)load_i16(channel->biases), b = a, c = a, d = a;
+        for (uint32_t i = 0; i < channel->taps; i++) {
+            const uint32_t weight = (uint32_t)(int8_t)channel->weights[i];
+            look(state, &state->places[i], first, bits, taps[0]);
+            a += weight * taps[0][0];
+            b += weight * taps[0][1];
+            c += weight * taps[0][2];
+            d += weight * taps[0][3];
+        }
+        sums[0][0] = a, sums[0][1] = b, sums[0][2] = c, sums[0][3] = d;
+        return;
+    }
     for (uint32_t j = 0; j < units; j++) {
         const uint32_t bias = BOTH * (uint32_t)load_i16(channel->biases + 2 * (size_t)j);
         sums[j][0] = sums[j][1] = sums[j][2] = sums[j][3] = bias;
@@ -317,7 +339,7 @@ static void sum_taps(const spc_context_state *state, size_t first,
     for (uint32_t from = 0; from < channel->taps; from += TAPS_AT_ONCE) {
         const uint32_t left = channel->taps - from, n = left < TAPS_AT_ONCE ? left : TAPS_AT_ONCE;
         for (uint32_t i = 0; i < n; i++) {
-            look(state, channel->places + 2 * (size_t)(from + i), first, taps[i]);
+            look(state, &state->places[from + i], first, bits, taps[i]);
         }
         for (uint32_t j = 0; j < units; j++) {
             const uint8_t *weights = channel->weights + (size_t)from * units + j;
@@ -337,39 +359,62 @@ static void sum_taps(const spc_context_state *state, size_t first,
 /* ------------------------------------------------------------------ the definition of a logit */
 
 /* Of two columns, which are 2 apart. */
-static void put_logits(const spc_context_channel *channel, const uint32_t *sums,
-                       const uint8_t *outputs, int32_t *logits, size_t stride) {
-    const uint32_t shift = channel->shift;
-    int32_t totals[2] = {1 << (shift - 1), 1 << (shift - 1)};
-    for (uint32_t j = 0; j < channel->units; j++, sums += PAIRS, outputs += 2) {
+static inline __attribute__((always_inline)) void put_logits(const spc_context_channel *channel,
+                                                             const uint32_t *sums,
+                                                             const uint8_t *outputs,
+                                                             int32_t *logits, size_t stride) {
+    const uint32_t shift = channel->shift, linear = channel->linear, units = channel->units;
+    int32_t low_total = 1 << (shift - 1), high_total = low_total;
+    for (uint32_t j = 0; j < units; j++, sums += PAIRS, outputs += 2) {
         const int32_t output = load_i16(outputs);
         int32_t low = (int16_t)*sums, high = (int16_t)((*sums - (uint32_t)low) >> 16);
-        if (j >= channel->linear) {
+        if (j >= linear) {
             low = low > 0 ? low : 0;
             high = high > 0 ? high : 0;
         }
-        totals[0] += low * output;
-        totals[1] += high * output;
+        low_total += low * output;
+        high_total += high * output;
     }
-    for (int i = 0; i < 2; i++, logits += 2 * stride) {
-        *logits = clamp(totals[i] >> shift, -SPC_CONTEXT_LOGIT, SPC_CONTEXT_LOGIT);
-    }
+    logits[0] = clamp(low_total >> shift, -SPC_CONTEXT_LOGIT, SPC_CONTEXT_LOGIT);
+    logits[2 * stride] = clamp(high_total >> shift, -SPC_CONTEXT_LOGIT, SPC_CONTEXT_LOGIT);
 }
 
-static void context_logits(spc_context_state *state, uint32_t bits) {
+/* `bits` decides on how words are taken apart, and is best a constant. */
+static inline __attribute__((always_inline)) void
+logits_of(const spc_context_state *state, uint32_t bits, int32_t *logits, size_t stride) {
     const spc_context_channel *channel = &state->net.channel;
-    const size_t stride = bits == 1 ? 1 : (size_t)nodes_of(bits) + 1;
     uint32_t sums[SPC_CONTEXT_UNITS][PAIRS];
     for (size_t first = 0; first < state->block.count; first += COLUMNS) {
         const uint8_t *outputs = channel->outputs;
-        sum_taps(state, first, sums);
+        sum_taps(state, first, bits, sums);
         for (uint32_t n = 0; n < nodes_of(bits); n++, outputs += 2 * (size_t)channel->units) {
+            int32_t *at = logits + n;
             for (uint32_t p = 0; p < PAIRS; p++) {
-                const size_t column = first + (p & 1) + 2 * (p & 2);
-                put_logits(channel, sums[0] + p, outputs, state->logits + column * stride + n,
-                           stride);
+                put_logits(channel, sums[0] + p, outputs, at, stride);
+                at += (p == 1 ? 3 : 1) * stride;
             }
         }
+        logits += COLUMNS * stride;
+    }
+}
+
+static __attribute__((noinline)) void logits_of_1(spc_context_state *state) {
+    logits_of(state, 1, state->logits, 1);
+}
+
+static __attribute__((noinline)) void logits_of_more(spc_context_state *state) {
+    const uint32_t bits = state->planes->bits;
+    logits_of(state, bits, state->logits, (size_t)nodes_of(bits) + 1);
+}
+
+static void context_logits(spc_context_state *state, uint32_t bits) {
+    if (state->block.row == 0 && state->block.column == 0) {
+        find_places(state);
+    }
+    if (bits == 1) {
+        logits_of_1(state);
+    } else {
+        logits_of_more(state);
     }
 }
 

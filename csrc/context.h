@@ -83,6 +83,14 @@ typedef struct spc_context_block {
     size_t row, column, count;
 } spc_context_block;
 
+/* Where a tap looks, in elements on from the symbol, and in rows and columns, for a kernel that has
+ * no margins. */
+typedef struct spc_context_place {
+    ptrdiff_t offset;
+    int8_t row, column;
+    uint8_t most;
+} spc_context_place;
+
 /* Of a coder while it goes through a feature. */
 typedef struct spc_context_state {
     const spc_planes *planes;
@@ -93,6 +101,7 @@ typedef struct spc_context_state {
     spc_context_inputs inputs;
     int16_t sums[SPC_CONTEXT_BLOCK * SPC_CONTEXT_UNITS];
 #endif
+    spc_context_place *places; /* of the channel's taps */
     int32_t logits[SPC_CONTEXT_BLOCK * (SPC_CONTEXT_NODES + 1)];
     int16_t *bias;     /* [contexts][nodes], for the whole feature */
     int16_t *low_bias; /* [2^bits], of the nodes that the model does not predict */

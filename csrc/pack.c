@@ -1,10 +1,21 @@
+#include "bytes.h"
 #include "kernels.h"
 
 /* Eight indices are always `bits` whole bytes, so everything works in groups of eight. */
 
+/* Four in the bytes of a word, then pairs of them, then all side by side. */
+static uint64_t pack_four(const uint8_t *indices, uint32_t bits) {
+    uint32_t four = spc_load_le32(indices) & ((1u << bits) - 1) * 0x01010101u;
+    four = (four & 0x00ff00ff) | (four & 0xff00ff00) >> (8 - bits);
+    return (four & 0xffff) | four >> 16 << 2 * bits;
+}
+
 static uint64_t pack_group(const uint8_t *indices, size_t count, uint32_t bits) {
     uint64_t group = 0;
     uint32_t mask = (1u << bits) - 1;
+    if (count == 8) {
+        return pack_four(indices, bits) | pack_four(indices + 4, bits) << 4 * bits;
+    }
     for (size_t i = 0; i < count; i++) {
         group |= (uint64_t)(indices[i] & mask) << (i * bits);
     }

@@ -25,6 +25,7 @@ REACH = 2  # rows and columns that a tap may be away
 MOST_TAPS = 64
 MOST_BACK = 24  # earlier channels that taps are looked for in
 MOST_LINEAR = 3
+TAPS_PER_UNIT = 10
 SELECT_ROWS, TRAIN_ROWS, ROUND_ROWS = 50_000, 400_000, 200_000
 BATCH, RATE = 1024, 0.01
 _ABOVE = [(-1, 0), (-1, 1), (-1, -1), (-2, 0), (-1, 2), (-1, -2), (-2, 1), (-2, -1)]
@@ -142,9 +143,9 @@ def _shares(data: Planes, candidates: list[int], budget: int) -> tuple[int, int]
             if sum(_size(data, min(n, most), units) for n in candidates) <= budget:
                 fitting.append((units, most))
                 break
-    # half as many units deserve fewer taps: more than three for each and the taps pay better
+    # more units pay only where there are taps enough for each: measured at 1 and 2 bits
     for units, most in fitting:
-        if most >= 3 * units:
+        if most >= min(TAPS_PER_UNIT * units, MOST_TAPS):
             return units, most
     if not fitting:
         least = sum(_size(data, min(n, 1), 1) for n in candidates) + 12

@@ -4,9 +4,10 @@ A program for each coder calls its encoder alone, or with its decoder, and is li
 --gc-sections, so that code is what the call needs: its constants and what it takes from libc and
 libgcc too, but not the frame layer, nor the model.  RAM is the work buffer and the stack, of which
 the program finds out how much was used; not the symbols, nor the payload.  Instructions are of
-encoding 12 x 32 x 32 symbols, the first test sample, counted by a QEMU plugin as the difference of
-two runs, so exact and the same every time.  What the program encodes must be what the Python
-package does.  LZMA is decoded by liblzma, which is not for such machines.
+encoding 12 x 32 x 32 symbols, the test sample whose LZMA payload is nearest to their mean, counted
+by a QEMU plugin as the difference of two runs, so exact and the same every time.  What the program
+encodes must be what the Python package does.  LZMA is decoded by liblzma, which is not for such
+machines.
 
 Models are fitted to the calibration samples; give --models a folder to keep them in.
 `python bench/arm/cortex_m4.py [--optimise -O2] [--json]`.
@@ -42,7 +43,8 @@ DATA = Path(os.environ.get("SPLITCODEC_DATA", ROOT.parent / "shared" / "data"))
 CC = "arm-none-eabi-gcc"
 NEED = (CC, "arm-none-eabi-size", "qemu-system-arm", "cc")
 NUMBERS = {"pack": 0, "lzma": 1, "range": 2, "rans": 3, "context": 4}
-BUDGETS = {1: (400, 1000, 2000, 4096), 2: (1000, 4096)}  # of models for context, by bits
+RANGE_BUDGETS = {1: (400, 1000, 4096), 2: (1000, 4096)}  # of models, in bytes, by bits
+CONTEXT_BUDGETS = {1: (400, 1000, 2000, 4096), 2: (1000, 2000, 4096)}
 SAMPLES = 50  # whose mean payload is given
 
 OPTIONS = [
@@ -207,7 +209,8 @@ class Case:
     coder: str
     bits: int
     model: sc.CoderModel | None
-    symbols: Any  # samples; the first one is measured
+    symbols: Any  # samples
+    measured: Any  # one of them
 
 
 def run(command: Sequence[str | Path]) -> str:
@@ -238,7 +241,7 @@ class Bench:
             PROGRAM
             % {
                 "include": include,
-                "size": case.symbols[0].size,
+                "size": case.measured.size,
                 "work": work,
                 "encode": encode,
                 "decode": decode or "0",
@@ -246,7 +249,7 @@ class Bench:
                 "number": NUMBERS[case.coder],
                 "bits": case.bits,
                 "model": ", ".join(map(str, model)),
-                "symbols": ", ".join(map(str, case.symbols[0].ravel())),
+                "symbols": ", ".join(map(str, case.measured.ravel())),
             }
         )
         core_files = [ROOT / "csrc" / f"{file}.c" for file in files]
@@ -280,8 +283,8 @@ class Bench:
             int.from_bytes(bytes.fromhex(lines[0])[at : at + 4], "little") for at in (0, 4)
         )
         payload = bytes.fromhex(lines[1])
-        payloads = [encoded(case, sample) for sample in case.symbols[:SAMPLES]]
-        if payload != payloads[0] or "wrong" in lines:
+        payloads = [encoded(case, sample) for sample in case.symbols]
+        if payload != encoded(case, case.measured) or "wrong" in lines:
             sys.exit(f"{case.coder}: not the payload of the Python package, or not decoded")
         counts = [
             self.emulated(self.build(case, f"run{times}", True, False, f"-DTIMES={times}"))[1]
@@ -309,11 +312,17 @@ def encoded(case: Case, sample: Any) -> bytes:
     return bytes(payload)
 
 
+def typical(samples: Any, bits: int) -> Any:
+    """The one whose LZMA payload is nearest to the mean of all."""
+    sizes = np.array([len(encoded(Case("lzma", bits, None, None, None), one)) for one in samples])
+    return samples[np.abs(sizes - sizes.mean()).argmin()]
+
+
 def cases(models: Path) -> list[Case]:
     found = []
-    for bits, budgets in BUDGETS.items():
+    for bits, budgets in CONTEXT_BUDGETS.items():
         with np.load(DATA / "features" / f"tiny_split1_ptq_b{bits}.npz") as arrays:
-            calibration, test = arrays["calibration"], arrays["test"]
+            calibration, test = arrays["calibration"], arrays["test"][:SAMPLES]
 
         def kept(name: str, kind: Any, samples: Any = calibration, **options: int) -> Any:
             path = models / f"{name}-{bits}.spm"  # noqa: B023
@@ -321,15 +330,15 @@ def cases(models: Path) -> list[Case]:
                 kind.fit(samples, bits, **options).save(path)  # noqa: B023
             return load_model(path.read_bytes())
 
-        fitted: list[tuple[str, Any]] = [
-            *((name, None) for name in ("pack", "lzma", "range")),
-            ("range", kept("range", sc.RangeModel)),
-            ("rans", kept("rans", sc.RansModel)),
-        ]
+        fitted: list[tuple[str, Any]] = [(name, None) for name in ("pack", "lzma", "range")]
+        for budget in RANGE_BUDGETS[bits]:
+            fitted.append(("range", kept(f"range-{budget}", sc.RangeModel, budget_bytes=budget)))
+        fitted.append(("rans", kept("rans", sc.RansModel)))
         for budget in budgets:
             name = f"context-{budget}"
             fitted.append(("context", kept(name, sc.ContextModel, budget_bytes=budget)))
-        found += [Case(name, bits, model, test) for name, model in fitted]
+        measured = typical(test, bits)
+        found += [Case(name, bits, model, test, measured) for name, model in fitted]
     return found
 
 
