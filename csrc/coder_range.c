@@ -15,7 +15,7 @@
 #include "coder.h"
 #include "range_coder.h"
 
-#define PIECE 96
+#define PIECE 256
 #define MOST_QUESTIONS 8
 #define MOST_CONTEXT_BITS 10 /* of questions and an index: counters then need 2 kB at most */
 #define EVEN (1u << (SPC_PROBABILITY_BITS - 1))
@@ -295,9 +295,9 @@ put_by_branches(const state *coding, spc_range_encoder *rc, uint32_t bits) {
         uint16_t *const tree = counters + nodes * *context_at++;
         uint32_t index = (uint32_t)*index_at++ << (32 - bits), node = 0;
         do {
-            const int32_t zero = tree[node];
-            const uint32_t bound = (range >> SPC_PROBABILITY_BITS) * (uint32_t)zero;
             uint16_t *const counter = &tree[node];
+            int32_t zero = *counter;
+            const uint32_t bound = (range >> SPC_PROBABILITY_BITS) * (uint32_t)zero;
             node = 2 * node + 1;
             if (index >> 31) {
                 range -= bound;
@@ -305,12 +305,13 @@ put_by_branches(const state *coding, spc_range_encoder *rc, uint32_t bits) {
                 if (low < bound) {
                     spc_range_carry(rc);
                 }
-                *counter = (uint16_t)(zero + ((least - zero) >> shift));
+                zero += (least - zero) >> shift;
                 node++;
             } else {
                 range = bound;
-                *counter = (uint16_t)(zero + ((most - zero) >> shift));
+                zero += (most - zero) >> shift;
             }
+            *counter = (uint16_t)zero;
             index <<= 1;
             while (range < 1u << 24) {
                 rc->low = low;

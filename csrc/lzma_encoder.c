@@ -51,9 +51,14 @@ typedef uint16_t probability;
 
 static inline void put_bit(spc_range_encoder *rc, probability *p, uint32_t bit) {
     uint32_t zero = *p;
+#if SPC_HOSTED
     spc_range_put(rc, (rc->range >> 11) * zero, bit);
     /* 1: zero - zero / 32.  0: zero + (2048 - zero) / 32.  Without a branch on the bit. */
     *p = (probability)(zero + 64 - ((zero + 31 + (2017 & (0u - bit))) >> 5));
+#else
+    *p = (probability)(bit ? zero - (zero >> 5) : zero + ((2048 - zero) >> 5));
+    spc_range_put(rc, (rc->range >> 11) * zero, bit);
+#endif
 }
 
 static inline void put_direct(spc_range_encoder *rc, uint32_t value, uint32_t bits) {
