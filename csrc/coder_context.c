@@ -323,11 +323,12 @@ sum_taps(const spc_context_state *state, size_t first, uint32_t bits,
         uint32_t a = BOTH * (uint32_t)load_i16(channel->biases), b = a, c = a, d = a;
         for (uint32_t i = 0; i < channel->taps; i++) {
             const uint32_t weight = (uint32_t)(int8_t)channel->weights[i];
-            look(state, &state->places[i], first, bits, taps[0]);
-            a += weight * taps[0][0];
-            b += weight * taps[0][1];
-            c += weight * taps[0][2];
-            d += weight * taps[0][3];
+            uint32_t tap[PAIRS];
+            look(state, &state->places[i], first, bits, tap);
+            a += weight * tap[0];
+            b += weight * tap[1];
+            c += weight * tap[2];
+            d += weight * tap[3];
         }
         sums[0][0] = a, sums[0][1] = b, sums[0][2] = c, sums[0][3] = d;
         return;
