@@ -300,7 +300,8 @@ static inline __attribute__((always_inline)) void look(const spc_context_state *
                                                        uint32_t bits, uint32_t pairs[PAIRS]) {
     const spc_context_block *block = &state->block;
     const spc_planes *planes = state->planes;
-    const size_t row = block->row + (size_t)(ptrdiff_t)place->row; /* huge if it is negative */
+    const ptrdiff_t down = place->row;
+    const size_t row = block->row + (size_t)down; /* huge if it is negative */
     const uint32_t levels = bits == 1 ? BOTH : 15 * BOTH;
     const uint32_t lowest = bits <= 4 ? 0 : bits - 4;
     uint32_t words[2] = {0, 0};
