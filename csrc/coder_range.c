@@ -15,7 +15,8 @@
 #include "coder.h"
 #include "range_coder.h"
 
-#define PIECE 256
+#define PIECE 96
+#define LONG_PIECE 256 /* takes fewer steps, where counters leave room for it in 2 kB */
 #define MOST_QUESTIONS 8
 #define MOST_CONTEXT_BITS 10 /* of questions and an index: counters then need 2 kB at most */
 #define EVEN (1u << (SPC_PROBABILITY_BITS - 1))
@@ -146,6 +147,7 @@ typedef struct state {
     uint32_t least, shift; /* counters go to least and 32768 - least, by 1 / 2^shift each time */
     uint16_t *counters;
     uint8_t *contexts;
+    int32_t piece; /* contexts that there is room for */
     piece at;
     size_t done; /* in all channels */
 } state;
@@ -172,7 +174,7 @@ static size_t counter_count(uint32_t questions, uint32_t bits) {
     return (((size_t)1 << bits) - 1) << questions;
 }
 
-static size_t work_size(const spc_planes *planes) {
+static size_t most_counters(const spc_planes *planes) {
     uint32_t most = plain[planes->bits - 1][0];
     if (planes->model) {
         const uint8_t *next = planes->model->bytes + SPC_MODEL_HEADER + 1;
@@ -183,14 +185,24 @@ static size_t work_size(const spc_planes *planes) {
             next += 1 + questions * QUESTION_SIZE + counter_count(questions, planes->bits);
         }
     }
+    return counter_count(most, planes->bits);
+}
+
+static size_t piece_size(size_t counters) {
+    return counters * sizeof(uint16_t) + LONG_PIECE <= 2048 ? LONG_PIECE : PIECE;
+}
+
+static size_t work_size(const spc_planes *planes) {
+    const size_t counters = most_counters(planes);
     /* one byte to align counters */
-    return 1 + counter_count(most, planes->bits) * sizeof(uint16_t) + PIECE;
+    return 1 + counters * sizeof(uint16_t) + piece_size(counters);
 }
 
 static void start(state *coding, const spc_planes *planes, void *work) {
     const uintptr_t odd = (uintptr_t)work & 1;
-    const size_t counters = (work_size(planes) - 1 - PIECE) / sizeof(uint16_t);
+    const size_t counters = most_counters(planes);
     memset(coding, 0, sizeof *coding);
+    coding->piece = (int32_t)piece_size(counters);
     coding->planes = planes;
     coding->counters = (uint16_t *)(void *)((uint8_t *)work + odd);
     coding->contexts = (uint8_t *)(coding->counters + counters);
@@ -235,8 +247,8 @@ static void start_piece(state *coding, int32_t most) {
             most = (int32_t)(until - coding->done);
         }
     }
-    coding->at.count = most < PIECE ? most : PIECE;
-    memset(coding->contexts, 0, PIECE);
+    coding->at.count = most < coding->piece ? most : coding->piece;
+    memset(coding->contexts, 0, (size_t)coding->at.count);
 }
 
 static void end_piece(state *coding) {

@@ -239,7 +239,7 @@ def test_checks_of_small_code(tmp_path: Path) -> None:
     """What microcontrollers run instead of vectors and long loops, with sanitizers."""
     flags = "-DSPC_HOSTED=0 -fsanitize=address,undefined -fno-sanitize-recover=all"
     configure(tmp_path, "-DSPLITCODEC_CHECKS=ON", "-DSPLITCODEC_LZMA=OFF", flags=flags)
-    names = ["check_context", "check_rans", "check_lzma_bytes", "check_pack"]
+    names = ["check_context", "check_range", "check_rans", "check_lzma_bytes", "check_pack"]
     replays = [f"replay_decode_{name}" for name in ("range", "rans", "context")]
     compile_all(tmp_path, *names, *replays)
     chosen = "|".join(name.removeprefix("check_") for name in (*names, *replays))

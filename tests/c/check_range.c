@@ -5,10 +5,11 @@
 #include "coder.h"
 
 #define ROUNDS 3000
-#define MOST_INDICES 6000
+#define MOST_INDICES 10000
 #define MOST_MODEL 20000
 #define MOST_WORK 4096
 #define QUESTION 4
+#define COUNT(array) (uint32_t)(sizeof(array) / sizeof((array)[0]))
 
 static check_guard index_pages, decoded_pages, payload_pages, work_pages, model_pages;
 
@@ -93,14 +94,15 @@ typedef struct layout {
 
 static void make_layout(layout *made, int with_model) {
     static uint8_t body[MOST_MODEL];
-    static const uint32_t widths[] = {1, 2, 3, 15, 16, 17, 95, 96, 97, 130};
+    static const uint32_t widths[] = {1, 2, 3, 15, 16, 17, 95, 96, 97, 130, 255, 256, 257};
     spc_symbols *symbols = &made->symbols;
     memset(made, 0, sizeof *made);
     symbols->bits = 1 + check_below(8);
     symbols->shape.rank = 3;
     symbols->shape.dims[0] = 1 + check_below(4);
     symbols->shape.dims[1] = 1 + check_below(9);
-    symbols->shape.dims[2] = check_below(2) ? widths[check_below(10)] : 1 + check_below(40);
+    symbols->shape.dims[2] =
+        check_below(2) ? widths[check_below(COUNT(widths))] : 1 + check_below(40);
     if (check_below(6) == 0) { /* the last dimension counts the channels */
         symbols->shape.dims[2] = symbols->shape.dims[0];
         symbols->axis = 2;
