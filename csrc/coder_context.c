@@ -303,7 +303,7 @@ static inline __attribute__((always_inline)) void look(const spc_context_state *
     const ptrdiff_t down = place->row;
     const size_t row = block->row + (size_t)down; /* huge if it is negative */
     const uint32_t levels = bits == 1 ? BOTH : 15 * BOTH;
-    const uint32_t lowest = bits <= 4 ? 0 : bits - 4;
+    const uint32_t lowest = bits == 1 ? 0 : state->lowest;
     uint32_t words[2] = {0, 0};
     if (row < planes->rows) {
         const uint8_t *at = block->at + (ptrdiff_t)first + place->offset;
