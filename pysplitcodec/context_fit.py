@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pysplitcodec.errors import ArgumentError
+from pysplitcodec.model import BYTES_AROUND
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -149,10 +150,10 @@ def _shares(data: Planes, candidates: list[int], budget: int) -> tuple[int, int]
         if most >= min(TAPS_PER_UNIT * units, MOST_TAPS):
             return units, most
     if not fitting:
-        least = sum(_size(data, min(n, 1), 1) for n in candidates) + 12
+        least = sum(_size(data, min(n, 1), 1) for n in candidates) + BYTES_AROUND
         raise ArgumentError(
-            f"budget_bytes is {budget + 12}: expected at least {least} for {data.channels} "
-            f"channels of {data.bits} bits"
+            f"budget_bytes is {budget + BYTES_AROUND}: expected at least {least} for "
+            f"{data.channels} channels of {data.bits} bits"
         )
     return fitting[-1]
 

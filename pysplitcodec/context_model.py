@@ -6,16 +6,14 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from pysplitcodec.errors import ArgumentError, FeatureError
-from pysplitcodec.model import CoderModel, checked_planes, framed
+from pysplitcodec.errors import ArgumentError
+from pysplitcodec.model import BYTES_AROUND, CoderModel, checked_planes, framed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["ContextModel"]
-
-_MOST_CHANNELS = 65535
 
 
 class ContextModel(CoderModel):
@@ -58,14 +56,10 @@ class ContextModel(CoderModel):
 
         planes = checked_planes(indices, bits, channel_axis)
         channels = planes.shape[1]
-        if channels > _MOST_CHANNELS:
-            raise FeatureError(
-                f"indices have {channels} channels: expected {_MOST_CHANNELS:,} at most"
-            )
         if not isinstance(epochs, (int, float)) or not 0 <= epochs < math.inf:
             raise ArgumentError(f"epochs is {epochs!r}: expected a number from 0 on")
         for name, value in (("budget_bytes", budget_bytes), ("seed", seed)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ArgumentError(f"{name} is {value!r}: expected an integer from 0 on")
-        body = context_fit.fit(planes, bits, budget_bytes - 12, epochs, seed, progress)
+        body = context_fit.fit(planes, bits, budget_bytes - BYTES_AROUND, epochs, seed, progress)
         return cls(framed("context", bits, channels, body))

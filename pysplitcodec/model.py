@@ -21,6 +21,9 @@ __all__ = ["NEED_MODEL", "CoderModel", "checked_planes", "load_model"]
 # Coders that do nothing without a model, and its class.
 NEED_MODEL = {"rans": "RansModel", "context": "ContextModel"}
 
+BYTES_AROUND = 12  # header and checksum, around a model's body
+_MOST_CHANNELS = 65535
+
 _Model = TypeVar("_Model", bound="CoderModel")
 
 
@@ -123,5 +126,7 @@ def checked_planes(indices: NDArray[np.uint8], bits: int, channel_axis: int) -> 
         )
     planes = np.moveaxis(plain, channel_axis % rank + 1, 1)
     samples, channels, *rest = planes.shape
+    if channels > _MOST_CHANNELS:
+        raise FeatureError(f"indices have {channels} channels: expected {_MOST_CHANNELS:,} at most")
     columns = rest[-1] if rest else 1
     return np.ascontiguousarray(planes.reshape(samples, channels, -1, columns))

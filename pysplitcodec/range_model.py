@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pysplitcodec.errors import ArgumentError
-from pysplitcodec.model import CoderModel, checked_planes, framed
+from pysplitcodec.model import BYTES_AROUND, CoderModel, checked_planes, framed
 from pysplitcodec.native import CODERS, core
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ __all__ = ["RangeModel"]
 
 MOST_QUESTIONS = 8
 MOST_CONTEXT_BITS = 10
-_BYTES_AROUND = 12  # header and checksum
 # What the search looks at; more of each hardly pays and takes longer.
 _SEARCHED_INDICES = 40_000  # of each channel
 _SEARCHED_CHANNELS = 16  # earlier ones, the most alike
@@ -102,8 +101,6 @@ class RangeModel(CoderModel):
         even suffice for a model that looks at no neighbours.
         """
         planes = checked_planes(indices, bits, channel_axis)
-        if planes.shape[1] > 0xFFFF:
-            raise ArgumentError(f"indices have {planes.shape[1]} channels: expected at most 65535")
         most = _most_questions(planes.shape[1], bits, budget_bytes)
         parts = []
         for channel, questions in enumerate(_choose(planes, bits, most)):
@@ -130,7 +127,7 @@ def _most_questions(channels: int, bits: int, budget_bytes: int | None) -> int:
 
 def _model_size(channels: int, bits: int, questions: int) -> int:
     each = 1 + 4 * questions + ((1 << bits) - 1 << questions)
-    return _BYTES_AROUND + 1 + channels * each
+    return BYTES_AROUND + 1 + channels * each
 
 
 # ------------------------------------------------------------------ choice of the questions

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from pysplitcodec.errors import ArgumentError
 from pysplitcodec.model import CoderModel, checked_planes, framed
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ __all__ = ["RansModel"]
 _TOTAL = 4096
 _CLASSES_WIDE = 32
 _WIDTH_MOST = 4
-_CHANNELS_MOST = 65535
 
 # Groups of all channels together that each channel is taken to have seen beside its own.
 _PRIOR = 8.0
@@ -46,13 +44,11 @@ class RansModel(CoderModel):
         8.  channel_axis: of one sample, not counting the samples; where a codec knows of no
         channels, give the indices an axis of length 1.  Deterministic; takes a few ns per index.
 
-        Raises FeatureError if the indices are not such, ArgumentError for the rest, and for more
-        than 65,535 channels.
+        Raises FeatureError if the indices are not such, or have more than 65,535 channels, and
+        ArgumentError for the rest.
         """
         planes = checked_planes(indices, bits, channel_axis)
         samples, channels = planes.shape[:2]
-        if channels > _CHANNELS_MOST:
-            raise ArgumentError(f"{channels} channels: expected at most {_CHANNELS_MOST}")
         flat = planes.reshape(samples, channels, -1)
         counts = np.stack([_group_counts(flat[:, channel], bits) for channel in range(channels)])
         pooled = counts.sum(axis=0) + 0.5
