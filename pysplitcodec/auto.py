@@ -94,14 +94,9 @@ def fit_codec(
     <RansModel of 2 bits and 4 channels: 140 bytes>
     """
     if coder != "auto":
-        plain = Codec(
-            codebook,
-            "pack",
-            shape=_checked(features).shape[1:],
-            dtype=_dtype(features),
-            channel_axis=channel_axis,
-        )
-        return _learned(plain, coder, _indices(plain, features), device)
+        samples = _checked(features)
+        plain = _plain(codebook, samples, channel_axis)
+        return _learned(plain, coder, _indices(plain, samples), device)
     best = try_coders(codebook, features, channel_axis=channel_axis, device=device)[0]
     if best.codec.model is None:
         return best.codec
@@ -120,13 +115,7 @@ def try_coders(
     One sample in five is measured, and not learned from.  Arguments as for `fit_codec`.
     """
     samples = _checked(features)
-    plain = Codec(
-        codebook,
-        "pack",
-        shape=samples.shape[1:],
-        dtype=_dtype(samples),
-        channel_axis=channel_axis,
-    )
+    plain = _plain(codebook, samples, channel_axis)
     held_back = samples[::_HELD_BACK][:_MEASURED]
     indices = _indices(plain, np.delete(samples, np.s_[::_HELD_BACK], axis=0))
     names = device.coders or tuple(name for name, there in coders().items() if there)
@@ -186,8 +175,12 @@ def _checked(features: NDArray[Any]) -> NDArray[Any]:
     return samples
 
 
-def _dtype(features: NDArray[Any]) -> Any:
-    return features.dtype.name
+def _plain(
+    codebook: Codebook | Sequence[Codebook], samples: NDArray[Any], channel_axis: int | None
+) -> Codec:
+    """What quantises the samples, before a coder is chosen."""
+    dtype: Any = samples.dtype.name
+    return Codec(codebook, "pack", shape=samples.shape[1:], dtype=dtype, channel_axis=channel_axis)
 
 
 def _indices(plain: Codec, samples: NDArray[Any]) -> NDArray[np.uint8]:
