@@ -35,14 +35,13 @@ import numpy as np
 
 import pysplitcodec as sc
 from pysplitcodec.model import load_model
-from pysplitcodec.native import core
+from pysplitcodec.native import CODERS, core
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("SPLITCODEC_DATA", ROOT.parent / "shared" / "data"))
 CC = "arm-none-eabi-gcc"
 NEED = (CC, "arm-none-eabi-size", "qemu-system-arm", "cc")
-NUMBERS = {"pack": 0, "lzma": 1, "range": 2, "rans": 3, "context": 4}
 RANGE_BUDGETS = {1: (400, 1000, 4096), 2: (1000, 4096)}  # of models, in bytes, by bits
 CONTEXT_BUDGETS = {1: (400, 1000, 2000, 4096), 2: (1000, 2000, 4096)}
 SAMPLES = 50  # whose mean payload is given
@@ -246,7 +245,7 @@ class Bench:
                 "encode": encode,
                 "decode": decode or "0",
                 "running": running,
-                "number": NUMBERS[case.coder],
+                "number": CODERS[case.coder],
                 "bits": case.bits,
                 "model": ", ".join(map(str, model)),
                 "symbols": ", ".join(map(str, case.measured.ravel())),
@@ -307,7 +306,7 @@ class Bench:
 
 def encoded(case: Case, sample: Any) -> bytes:
     native = case.model.native if case.model else None
-    number = NUMBERS[case.coder]
+    number = CODERS[case.coder]
     payload, _ = core.coder_encode(number, sample.shape, case.bits, sample, -1, native)
     return bytes(payload)
 
@@ -318,25 +317,27 @@ def typical(samples: Any, bits: int) -> Any:
     return samples[np.abs(sizes - sizes.mean()).argmin()]
 
 
+def kept(path: Path, kind: Any, calibration: Any, bits: int, **options: int) -> Any:
+    """The model in this file, fitted where there is none."""
+    if not path.exists():
+        kind.fit(calibration, bits, **options).save(path)
+    return load_model(path.read_bytes())
+
+
 def cases(models: Path) -> list[Case]:
     found = []
     for bits, budgets in CONTEXT_BUDGETS.items():
         with np.load(DATA / "features" / f"tiny_split1_ptq_b{bits}.npz") as arrays:
             calibration, test = arrays["calibration"], arrays["test"][:SAMPLES]
-
-        def kept(name: str, kind: Any, samples: Any = calibration, **options: int) -> Any:
-            path = models / f"{name}-{bits}.spm"  # noqa: B023
-            if not path.exists():
-                kind.fit(samples, bits, **options).save(path)  # noqa: B023
-            return load_model(path.read_bytes())
-
+        wanted: list[tuple[str, Any, dict[str, int]]] = [
+            *(("range", sc.RangeModel, {"budget_bytes": most}) for most in RANGE_BUDGETS[bits]),
+            ("rans", sc.RansModel, {}),
+            *(("context", sc.ContextModel, {"budget_bytes": most}) for most in budgets),
+        ]
         fitted: list[tuple[str, Any]] = [(name, None) for name in ("pack", "lzma", "range")]
-        for budget in RANGE_BUDGETS[bits]:
-            fitted.append(("range", kept(f"range-{budget}", sc.RangeModel, budget_bytes=budget)))
-        fitted.append(("rans", kept("rans", sc.RansModel)))
-        for budget in budgets:
-            name = f"context-{budget}"
-            fitted.append(("context", kept(name, sc.ContextModel, budget_bytes=budget)))
+        for name, kind, options in wanted:
+            path = models / "-".join(map(str, (name, *options.values(), f"{bits}.spm")))
+            fitted.append((name, kept(path, kind, calibration, bits, **options)))
         measured = typical(test, bits)
         found += [Case(name, bits, model, test, measured) for name, model in fitted]
     return found
