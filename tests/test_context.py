@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import pickle
 import random
 import re
 import struct
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import context
+import generate as vectors
 import numpy as np
 import pytest
+import reference as ref
 
 import pysplitcodec as sc
 from pysplitcodec import Codebook, Codec, ContextModel, errors
@@ -23,18 +24,6 @@ from pysplitcodec.native import core
 
 HERE = Path(__file__).resolve().parent
 FORMAT = HERE.parent / "docs" / "format.md"
-
-
-def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-vectors: Any = _import_file(HERE / "vectors" / "generate.py")
-ref, context = vectors.ref, vectors.context
 
 
 def _calibration(bits: int, shape: tuple[int, ...], count: int, seed: int = 0) -> np.ndarray:

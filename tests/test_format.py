@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import itertools
 import json
 import lzma
@@ -15,11 +14,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import reference as ref
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,17 +30,6 @@ from pysplitcodec.native import numpy_dtype
 HERE = Path(__file__).resolve().parent
 VECTORS = HERE / "vectors"
 FORMAT = HERE.parent / "docs" / "format.md"
-
-
-def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ref: Any = _import_file(HERE / "reference" / "reference.py")
 
 
 def _load(name: str) -> list[dict[str, Any]]:

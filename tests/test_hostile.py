@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import context
 import numpy as np
 import pytest
+import reference as ref
 
 import pysplitcodec as sc
 from pysplitcodec.errors import CorruptFrameError, FrameError
@@ -18,10 +19,6 @@ from pysplitcodec.native import core
 
 HERE = Path(__file__).resolve().parent
 VECTORS = HERE / "vectors"
-sys.path[:0] = [str(HERE / "reference")]
-
-import context  # noqa: E402
-import reference as ref  # noqa: E402
 
 FRAME_FILES = ("pack", "narrow-frames", "shapes", "channels", "slices", "lzma", "context")
 MOST_BYTES = (

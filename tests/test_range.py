@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import pickle
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import adaptive as ref
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,15 +23,6 @@ HERE = Path(__file__).resolve().parent
 RANGE = CODERS["range"]
 
 
-def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ref: Any = _import_file(HERE / "reference" / "adaptive.py")
 VECTORS = json.loads((HERE / "vectors" / "range.json").read_text(encoding="utf-8"))
 
 

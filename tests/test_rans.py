@@ -12,8 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import generate_rans
 import numpy as np
 import pytest
+import rans as reference
+import reference as ref
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,11 +26,6 @@ from pysplitcodec.native import CODERS
 
 HERE = Path(__file__).resolve().parent
 VECTORS = HERE / "vectors"
-sys.path[:0] = [str(HERE / "reference"), str(VECTORS)]
-
-import generate_rans  # noqa: E402
-import rans as reference  # noqa: E402
-import reference as ref  # noqa: E402
 
 RANS, PACK = CODERS["rans"], CODERS["pack"]
 ENTRIES: dict[str, dict[str, Any]] = {
