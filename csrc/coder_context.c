@@ -118,6 +118,16 @@ static size_t contexts_of(uint32_t bits) {
     return (size_t)1 << 3 * near_of(bits);
 }
 
+/* Bits of a tap's input in its word. */
+static uint32_t width_of(uint32_t bits) {
+    return bits < 3 ? bits : 4;
+}
+
+/* From one symbol's logits to the next one's. */
+static size_t stride_of(uint32_t bits) {
+    return bits == 1 ? 1 : (size_t)nodes_of(bits) + 1;
+}
+
 static size_t bias_count(uint32_t bits) {
     return contexts_of(bits) * (nodes_of(bits) + 1) + (bits > 4 ? (size_t)1 << bits : 0);
 }
@@ -133,21 +143,32 @@ static size_t inputs_size(const spc_planes *planes) {
 }
 #endif
 
-static size_t most_taps(const spc_planes *planes) {
+/* Elements of what follows the state, which depend on the model. */
+typedef struct sizes {
+    size_t taps, pairs, logits, bias;
+} sizes;
+
+static sizes sizes_of(const spc_planes *planes) {
+    const uint32_t bits = planes->bits;
     const uint8_t *next = planes->model->bytes + SPC_MODEL_HEADER;
-    size_t most = 0;
+    sizes most = {0, 0, SPC_CONTEXT_BLOCK * stride_of(bits), bias_count(bits)};
     for (uint32_t c = 0; c < planes->channels; c++) {
         spc_context_channel channel;
-        next = read_channel(next, planes->bits, &channel);
-        most = channel.taps > most ? channel.taps : most;
+        size_t pairs;
+        next = read_channel(next, bits, &channel);
+        pairs = channel.units * (16 / width_of(bits));
+        most.taps = channel.taps > most.taps ? channel.taps : most.taps;
+        most.pairs = pairs > most.pairs ? pairs : most.pairs;
     }
     return most;
 }
 
 static size_t work_size(const spc_planes *planes) {
+    const sizes most = sizes_of(planes);
     size_t size = sizeof(spc_context_state) + _Alignof(spc_context_state) - 1 +
-                  most_taps(planes) * sizeof(spc_context_place) +
-                  bias_count(planes->bits) * sizeof(int16_t);
+                  most.taps * (sizeof(spc_context_place) + sizeof(uint32_t)) +
+                  most.pairs * sizeof(uint32_t) + most.logits * sizeof(spc_context_logit) +
+                  most.bias * sizeof(int16_t);
 #if SPC_HOSTED
     size += 2 * inputs_size(planes);
 #endif
@@ -160,17 +181,20 @@ static spc_context_state *start(const spc_planes *planes, void *work) {
     const uintptr_t misaligned = (uintptr_t)work % _Alignof(spc_context_state);
     uint8_t *at = (uint8_t *)work + (misaligned ? _Alignof(spc_context_state) - misaligned : 0);
     spc_context_state *state = (spc_context_state *)(void *)at;
-    const size_t count = bias_count(bits);
+    const sizes most = sizes_of(planes);
     state->planes = planes;
     state->lowest = bits < 4 ? 0 : bits - 4;
     state->places = (spc_context_place *)(void *)(at + sizeof *state);
-    state->bias = (int16_t *)(void *)(state->places + most_taps(planes));
+    state->words = (uint32_t *)(void *)(state->places + most.taps);
+    state->unit_sums = state->words + most.taps;
+    state->logits = (spc_context_logit *)(void *)(state->unit_sums + most.pairs);
+    state->bias = (int16_t *)(void *)(state->logits + most.logits);
     state->low_bias = state->bias + contexts_of(bits) * (nodes_of(bits) + 1);
-    memset(state->bias, 0, count * sizeof(int16_t));
+    memset(state->bias, 0, most.bias * sizeof(int16_t));
 #if SPC_HOSTED
     {
         spc_context_inputs *inputs = &state->inputs;
-        uint8_t *first = (uint8_t *)(state->bias + count);
+        uint8_t *first = (uint8_t *)(state->bias + most.bias);
         inputs->row = planes->columns + SPC_CONTEXT_REACH;
         inputs->plane = (planes->rows + 2 * SPC_CONTEXT_REACH) * inputs->row;
         inputs->is_set = inputs_size(planes);
@@ -262,24 +286,18 @@ void spc_context_start_block(spc_context_state *state, const uint8_t *at, size_t
 
 /* ------------------------------------------------------------------ sums of taps
  *
- * Two columns share a word: their levels are 16 bits apart, and one multiplication adds to the sums
- * of both.  What the lower one borrows from the upper is given back at the end, since each fits its
- * 16 bits then.
+ * A tap's inputs are put into one word, of as many columns as fit: 32 of one bit, 16 of two,
+ * else 8. Each four bits hold a column of every eight, in the order that two loads of four bytes
+ * give. Then word >> s, of which the bits of two inputs are kept, has columns k and k + 2 in 16
+ * bits each, and one multiplication adds to the sums of both.  What the lower one borrows from the
+ * upper is given back at the end, since each fits its 16 bits then.
  */
-#define COLUMNS 8
-#define PAIRS (COLUMNS / 2) /* of columns 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
+#define FOUR 0x01010101u
 #define BOTH 0x00010001u
-#define TAPS_AT_ONCE 16
 
-/* Eight bytes of a row from column `from` on, `at` being where that would be; 0 outside of it. */
-static __attribute__((noinline)) void load_edge(const uint8_t *at, ptrdiff_t from, size_t columns,
-                                                uint32_t words[2]) {
-    uint8_t inside[COLUMNS];
-    for (int i = 0; i < COLUMNS; i++, from++) {
-        inside[i] = (size_t)from < columns ? at[i] : 0; /* huge if it is negative */
-    }
-    words[0] = spc_load_le32(inside);
-    words[1] = spc_load_le32(inside + 4);
+/* Where a column's input is. */
+static inline uint32_t input_at(uint32_t column, uint32_t width) {
+    return 8 * (column & 3) + (column & 4) + width * (column >> 3);
 }
 
 static void find_places(const spc_context_state *state) {
@@ -290,133 +308,186 @@ static void find_places(const spc_context_state *state) {
         state->places[i] = (spc_context_place){
             (tap.row - (ptrdiff_t)(tap.back * planes->rows)) * (ptrdiff_t)planes->columns +
                 tap.column,
-            (int8_t)tap.row, (int8_t)tap.column, (uint8_t)tap.most};
+            (int8_t)tap.row, (int8_t)tap.column, (uint8_t)(tap.most == 1 && planes->bits > 1)};
     }
 }
 
-/* A tap's inputs for eight columns from the block's column `first` on. */
-static inline __attribute__((always_inline)) void look(const spc_context_state *state,
-                                                       const spc_context_place *place, size_t first,
-                                                       uint32_t bits, uint32_t pairs[PAIRS]) {
-    const spc_context_block *block = &state->block;
+/* Which inputs of a word are in the row, for each number of columns that a tap is away. */
+static void find_inside(spc_context_state *state, size_t first, uint32_t width) {
+    const ptrdiff_t columns = (ptrdiff_t)state->planes->columns;
+    const ptrdiff_t count = 32 / (ptrdiff_t)width;
+    const uint32_t ones = (1u << width) - 1;
+    for (int32_t away = -SPC_CONTEXT_REACH; away <= SPC_CONTEXT_REACH; away++) {
+        const ptrdiff_t from = (ptrdiff_t)(state->block.column + first) + away;
+        uint32_t inside = ~(uint32_t)0;
+        for (ptrdiff_t i = 0; i < -from; i++) {
+            inside &= ~(ones << input_at((uint32_t)i, width));
+        }
+        for (ptrdiff_t i = columns > from ? columns - from : 0; i < count; i++) {
+            inside &= ~(ones << input_at((uint32_t)i, width));
+        }
+        state->inside[away + SPC_CONTEXT_REACH] = inside;
+    }
+}
+
+/* Inputs of four symbols. */
+static inline __attribute__((always_inline)) uint32_t inputs_of(uint32_t symbols, uint32_t width,
+                                                                uint32_t lowest, int is_set) {
+    const uint32_t levels = symbols >> lowest & ((1u << width) - 1) * FOUR;
+    return is_set ? (levels + 15 * FOUR) >> 4 & FOUR : levels;
+}
+
+/* Of columns that may be outside of the feature; `at` is this far from its first symbol. */
+static __attribute__((noinline)) uint32_t look_closely(const spc_context_state *state,
+                                                       const uint8_t *at, size_t from,
+                                                       uint32_t width, int is_set) {
+    uint32_t word = 0;
+    for (uint32_t i = 0; i < 32 / width; i++) {
+        if (from + i < state->planes->n) { /* huge if it is negative */
+            word |= inputs_of(at[i], width, state->lowest, is_set) << input_at(i, width);
+        }
+    }
+    return word;
+}
+
+/* The inputs of all taps, from the block's column `first` on; `begin` is how far that is from the
+ * first symbol. */
+static inline __attribute__((always_inline)) void look(const spc_context_state *state, size_t first,
+                                                       size_t begin, uint32_t width) {
     const spc_planes *planes = state->planes;
-    const ptrdiff_t down = place->row;
-    const size_t row = block->row + (size_t)down; /* huge if it is negative */
-    const uint32_t levels = bits == 1 ? BOTH : 15 * BOTH;
-    const uint32_t lowest = bits == 1 ? 0 : state->lowest;
-    uint32_t words[2] = {0, 0};
-    if (row < planes->rows) {
-        const uint8_t *at = block->at + (ptrdiff_t)first + place->offset;
-        const ptrdiff_t from = (ptrdiff_t)(block->column + first) + place->column;
-        if (from >= 0 && (size_t)from + COLUMNS <= planes->columns) {
-            words[0] = spc_load_le32(at);
-            words[1] = spc_load_le32(at + 4);
-        } else {
-            load_edge(at, from, planes->columns, words);
+    const size_t rows = planes->rows, row = state->block.row;
+    const size_t end = planes->n < 32 / width ? 0 : planes->n - 32 / width + 1;
+    const uint32_t taps = state->net.channel.taps, lowest = width < 4 ? 0 : state->lowest;
+    const spc_context_place *place = state->places;
+    const uint8_t *here = state->block.at + first;
+    uint32_t *words = state->words;
+    for (uint32_t *last = words + taps; words < last; words++, place++) {
+        const uint8_t *at = here + place->offset;
+        const size_t from = begin + (size_t)place->offset;
+        const ptrdiff_t down = place->row;
+        const int is_set = width > 1 && place->is_set;
+        uint32_t word = 0;
+        if (row + (size_t)down < rows) { /* huge if it is negative */
+            if (from < end) {
+                _Pragma("GCC unroll 4") /* few bytes of code for what is done most often */
+                    for (uint32_t i = 32 / width; i > 0; i -= 8) {
+                    const uint32_t low = spc_load_le32(at + i - 8),
+                                   high = spc_load_le32(at + i - 4);
+                    word = word << (width & 3) | inputs_of(low, width, lowest, is_set) |
+                           inputs_of(high, width, lowest, is_set) << 4;
+                }
+            } else {
+                word = look_closely(state, at, from, width, is_set);
+            }
+            word &= state->inside[place->column + SPC_CONTEXT_REACH];
         }
-    }
-    pairs[0] = words[0] >> lowest & levels;
-    pairs[1] = words[0] >> (lowest + 8) & levels;
-    pairs[2] = words[1] >> lowest & levels;
-    pairs[3] = words[1] >> (lowest + 8) & levels;
-    for (int i = 0; bits > 1 && place->most == 1 && i < PAIRS; i++) {
-        pairs[i] = (pairs[i] + 15 * BOTH) >> 4 & BOTH;
+        *words = word;
     }
 }
 
+/* A unit's sums of eight columns, whose inputs are `up` bits up in their words.  With `ones` as an
+ * argument compilers do not know that it is a constant, and shift and mask at once. */
+static __attribute__((noinline)) void sum_eight(const spc_context_state *state,
+                                                const uint8_t *weights, uint32_t *sums, uint32_t up,
+                                                uint32_t ones) {
+    const uint32_t units = state->net.channel.units;
+    const uint32_t *words = state->words, *end = words + state->net.channel.taps;
+    uint32_t a = sums[0], b = a, c = a, d = a;
+    if (words < end) {
+        do {
+            const uint32_t weight = (uint32_t)(int8_t)*weights, word = *words++ >> up;
+            a += weight * (word & ones);
+            b += weight * (word >> 8 & ones);
+            c += weight * (word >> 4 & ones);
+            d += weight * (word >> 12 & ones);
+            weights += units;
+        } while (words < end);
+    }
+    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+
+/* Of the block's columns from `first` on, as many as fit a word. */
 static inline __attribute__((always_inline)) void
-sum_taps(const spc_context_state *state, size_t first, uint32_t bits,
-         uint32_t sums[SPC_CONTEXT_UNITS][PAIRS]) {
+sum_taps(const spc_context_state *state, size_t first, size_t begin, uint32_t width) {
     const spc_context_channel *channel = &state->net.channel;
-    const uint32_t units = channel->units;
-    uint32_t taps[TAPS_AT_ONCE][PAIRS];
-    if (units == 1) {
-        uint32_t a = BOTH * (uint32_t)load_i16(channel->biases), b = a, c = a, d = a;
-        for (uint32_t i = 0; i < channel->taps; i++) {
-            const uint32_t weight = (uint32_t)(int8_t)channel->weights[i];
-            uint32_t tap[PAIRS];
-            look(state, &state->places[i], first, bits, tap);
-            a += weight * tap[0];
-            b += weight * tap[1];
-            c += weight * tap[2];
-            d += weight * tap[3];
-        }
-        sums[0][0] = a, sums[0][1] = b, sums[0][2] = c, sums[0][3] = d;
-        return;
-    }
-    for (uint32_t j = 0; j < units; j++) {
+    const uint32_t pairs = 16 / width, ones = ((1u << width) - 1) * BOTH;
+    const size_t left = state->block.count - first;
+    look(state, first, begin, width);
+    for (uint32_t j = 0; j < channel->units; j++) {
         const uint32_t bias = BOTH * (uint32_t)load_i16(channel->biases + 2 * (size_t)j);
-        sums[j][0] = sums[j][1] = sums[j][2] = sums[j][3] = bias;
-    }
-    for (uint32_t from = 0; from < channel->taps; from += TAPS_AT_ONCE) {
-        const uint32_t left = channel->taps - from, n = left < TAPS_AT_ONCE ? left : TAPS_AT_ONCE;
-        for (uint32_t i = 0; i < n; i++) {
-            look(state, &state->places[from + i], first, bits, taps[i]);
-        }
-        for (uint32_t j = 0; j < units; j++) {
-            const uint8_t *weights = channel->weights + (size_t)from * units + j;
-            uint32_t a = sums[j][0], b = sums[j][1], c = sums[j][2], d = sums[j][3];
-            for (uint32_t i = 0; i < n; i++, weights += units) {
-                const uint32_t weight = (uint32_t)(int8_t)*weights;
-                a += weight * taps[i][0];
-                b += weight * taps[i][1];
-                c += weight * taps[i][2];
-                d += weight * taps[i][3];
-            }
-            sums[j][0] = a, sums[j][1] = b, sums[j][2] = c, sums[j][3] = d;
+        uint32_t *sums = state->unit_sums + j * pairs;
+        for (uint32_t up = 0; up < 4 && 8 * up < left * width; up += width, sums += 4) {
+            sums[0] = bias;
+            sum_eight(state, channel->weights + j, sums, up, ones);
         }
     }
 }
 
 /* ------------------------------------------------------------------ the definition of a logit */
 
-/* Of two columns, which are 2 apart. */
-static inline __attribute__((always_inline)) void put_logits(const spc_context_channel *channel,
-                                                             const uint32_t *sums,
-                                                             const uint8_t *outputs,
-                                                             int32_t *logits, size_t stride) {
-    const uint32_t shift = channel->shift, linear = channel->linear, units = channel->units;
-    int32_t low_total = 1 << (shift - 1), high_total = low_total;
-    for (uint32_t j = 0; j < units; j++, sums += PAIRS, outputs += 2) {
-        const int32_t output = load_i16(outputs);
-        int32_t low = (int16_t)*sums, high = (int16_t)((*sums - (uint32_t)low) >> 16);
-        if (j >= linear) {
-            low = low > 0 ? low : 0;
-            high = high > 0 ? high : 0;
-        }
-        low_total += low * output;
-        high_total += high * output;
+/* Nearly always as it is. */
+static inline __attribute__((always_inline)) spc_context_logit bounded(int32_t logit) {
+    if ((uint32_t)(logit + SPC_CONTEXT_LOGIT) > 2 * SPC_CONTEXT_LOGIT) {
+        logit = logit < 0 ? -SPC_CONTEXT_LOGIT : SPC_CONTEXT_LOGIT;
     }
-    logits[0] = clamp(low_total >> shift, -SPC_CONTEXT_LOGIT, SPC_CONTEXT_LOGIT);
-    logits[2 * stride] = clamp(high_total >> shift, -SPC_CONTEXT_LOGIT, SPC_CONTEXT_LOGIT);
+    return (spc_context_logit)logit;
 }
 
-/* `bits` decides on how words are taken apart, and is best a constant. */
-static inline __attribute__((always_inline)) void
-logits_of(const spc_context_state *state, uint32_t bits, int32_t *logits, size_t stride) {
+/* One node's, of eight columns; `step` from one unit's sums to the next one's. */
+static __attribute__((noinline)) void put_logits(const spc_context_channel *channel,
+                                                 const uint32_t *sums, size_t step,
+                                                 const uint8_t *outputs, spc_context_logit *logits,
+                                                 size_t stride) {
+    const uint32_t shift = channel->shift, units = channel->units;
+    const uint32_t rectified = units - channel->linear;
+    const uint32_t *next = sums;
+    int i = 3;
+    do {
+        const uint32_t *sum = next++;
+        const uint8_t *at = outputs;
+        uint32_t left = units;
+        int32_t low_total = 1 << (shift - 1), high_total = low_total;
+        do {
+            const int32_t output = load_i16(at);
+            int32_t low = (int16_t)*sum, high = (int16_t)((*sum - (uint32_t)low) >> 16);
+            if (left <= rectified) {
+                low = low > 0 ? low : 0;
+                high = high > 0 ? high : 0;
+            }
+            low_total += low * output;
+            high_total += high * output;
+            sum += step;
+            at += 2;
+        } while (--left > 0);
+        logits[0] = bounded(low_total >> shift);
+        logits[2 * stride] = bounded(high_total >> shift);
+        logits += i == 2 ? 3 * stride : stride; /* columns 0, 1, 4, 5, and those 2 further */
+    } while (i-- > 0);
+}
+
+/* `width` is best a constant. */
+static inline __attribute__((always_inline)) void logits_of(spc_context_state *state, uint32_t bits,
+                                                            uint32_t width) {
+    const spc_planes *planes = state->planes;
     const spc_context_channel *channel = &state->net.channel;
-    uint32_t sums[SPC_CONTEXT_UNITS][PAIRS];
-    for (size_t first = 0; first < state->block.count; first += COLUMNS) {
-        const uint8_t *outputs = channel->outputs;
-        sum_taps(state, first, bits, sums);
-        for (uint32_t n = 0; n < nodes_of(bits); n++, outputs += 2 * (size_t)channel->units) {
-            int32_t *at = logits + n;
-            for (uint32_t p = 0; p < PAIRS; p++) {
-                put_logits(channel, sums[0] + p, outputs, at, stride);
-                at += (p == 1 ? 3 : 1) * stride;
+    const spc_context_block *block = &state->block;
+    const size_t begin =
+        (block->channel * planes->rows + block->row) * planes->columns + block->column;
+    const size_t step = 16 / width, stride = stride_of(bits);
+    for (size_t first = 0; first < block->count; first += 32 / width) {
+        const size_t left = block->count - first;
+        if (block->row == 0 || planes->columns > 32 / width) {
+            find_inside(state, first, width);
+        }
+        sum_taps(state, first, begin + first, width);
+        for (size_t column = 0; column < 32 / width && column < left; column += 8) {
+            const uint8_t *outputs = channel->outputs;
+            spc_context_logit *logits = state->logits + (first + column) * stride;
+            for (uint32_t n = nodes_of(bits); n > 0; n--, outputs += 2 * (size_t)channel->units) {
+                put_logits(channel, state->unit_sums + column / 2, step, outputs, logits++, stride);
             }
         }
-        logits += COLUMNS * stride;
     }
-}
-
-static __attribute__((noinline)) void logits_of_1(spc_context_state *state) {
-    logits_of(state, 1, state->logits, 1);
-}
-
-static __attribute__((noinline)) void logits_of_more(spc_context_state *state) {
-    const uint32_t bits = state->planes->bits;
-    logits_of(state, bits, state->logits, (size_t)nodes_of(bits) + 1);
 }
 
 static void context_logits(spc_context_state *state, uint32_t bits) {
@@ -424,9 +495,11 @@ static void context_logits(spc_context_state *state, uint32_t bits) {
         find_places(state);
     }
     if (bits == 1) {
-        logits_of_1(state);
+        logits_of(state, 1, 1);
+    } else if (bits == 2) {
+        logits_of(state, 2, 2);
     } else {
-        logits_of_more(state);
+        logits_of(state, bits, 4);
     }
 }
 

@@ -22,12 +22,14 @@
 /* Logits are in 1/256, and within this. */
 #define SPC_CONTEXT_LOGIT 2047
 
-/* Columns whose sums are computed at once. */
 #if SPC_HOSTED
-#define SPC_CONTEXT_BLOCK 32
+typedef int32_t spc_context_logit;
 #else
-#define SPC_CONTEXT_BLOCK 8
+typedef int16_t spc_context_logit;
 #endif
+
+/* Columns whose logits are computed at once. */
+#define SPC_CONTEXT_BLOCK 32
 
 /* One channel's part of the model: pointers into its bytes. */
 typedef struct spc_context_channel {
@@ -88,7 +90,7 @@ typedef struct spc_context_block {
 typedef struct spc_context_place {
     ptrdiff_t offset;
     int8_t row, column;
-    uint8_t most;
+    uint8_t is_set;
 } spc_context_place;
 
 /* Of a coder while it goes through a feature. */
@@ -101,10 +103,14 @@ typedef struct spc_context_state {
     spc_context_inputs inputs;
     int16_t sums[SPC_CONTEXT_BLOCK * SPC_CONTEXT_UNITS];
 #endif
-    spc_context_place *places; /* of the channel's taps */
-    int32_t logits[SPC_CONTEXT_BLOCK * (SPC_CONTEXT_NODES + 1)];
-    int16_t *bias;     /* [contexts][nodes], for the whole feature */
-    int16_t *low_bias; /* [2^bits], of the nodes that the model does not predict */
+    /* of a kernel that has no vectors: inputs that are in the row, by columns from -REACH on;
+     * places of the channel's taps, their inputs, and the sums of each unit */
+    uint32_t inside[2 * SPC_CONTEXT_REACH + 1];
+    spc_context_place *places;
+    uint32_t *words, *unit_sums;
+    spc_context_logit *logits; /* [SPC_CONTEXT_BLOCK][nodes + 1], of 1 bit without the 1 */
+    int16_t *bias;             /* [contexts][nodes], for the whole feature */
+    int16_t *low_bias;         /* [2^bits], of the nodes that the model does not predict */
 } spc_context_state;
 
 #if SPC_HOSTED

@@ -47,8 +47,11 @@ typedef struct direction {
 /* Codes a bit of this logit, and says by how much that was mistaken, in 1/32768. */
 CONTEXT_INLINE uint32_t code_bit(const direction *way, int32_t logit, uint32_t bit,
                                  int32_t *mistake) {
-    const int32_t used = clamp(logit, -SPC_CONTEXT_LOGIT, SPC_CONTEXT_LOGIT);
-    const uint32_t one = spc_context_logistic[(uint32_t)(used + SPC_CONTEXT_LOGIT + 1) >> 3];
+    uint32_t place = (uint32_t)(logit + SPC_CONTEXT_LOGIT + 1), one;
+    if (place > 2 * SPC_CONTEXT_LOGIT + 1) { /* seldom; place 0 is one below the least logit's */
+        place = logit < 0 ? 0 : 2 * SPC_CONTEXT_LOGIT + 1;
+    }
+    one = spc_context_logistic[place >> 3];
     if (way->encoder) {
         spc_range_put_bit(way->encoder, 32768 - one, bit);
     } else {
@@ -89,10 +92,10 @@ CONTEXT_INLINE int32_t scaled(int32_t logit, uint32_t gain) {
 }
 
 /* `index` is of use to an encoder alone.  lefts: of each node, `left_step` apart */
-CONTEXT_INLINE uint32_t code_index(const learned *all, int16_t *low_bias, const direction *way,
-                                   int16_t *bias, const int32_t *logits, const int8_t *lefts,
-                                   uint32_t left_step, uint32_t index, uint32_t bits,
-                                   lesson *lessons) {
+CONTEXT_INLINE uint32_t code_index(learned *all, int16_t *low_bias, const direction *way,
+                                   int16_t *bias, const spc_context_logit *logits,
+                                   const int8_t *lefts, uint32_t left_step, uint32_t index,
+                                   uint32_t bits, lesson *before) {
     const uint32_t node_bits = bits < 4 ? bits : 4;
     uint32_t node = 1;
     UNROLLED
@@ -101,8 +104,9 @@ CONTEXT_INLINE uint32_t code_index(const learned *all, int16_t *low_bias, const 
         const int32_t corrected = (bias[node] + all->bias[node] + 2) >> 2;
         const int32_t left = lefts[(node - 1) * left_step] * 16;
         const int32_t better = scaled(logit, all->gain[node]) + left + corrected;
-        lessons[i] = (lesson){bias, node, logit, 0};
-        node = 2 * node + code_bit(way, better, index >> (bits - 1 - i) & 1, &lessons[i].mistake);
+        learn(all, &before[i]);
+        before[i] = (lesson){bias, node, logit, 0};
+        node = 2 * node + code_bit(way, better, index >> (bits - 1 - i) & 1, &before[i].mistake);
     }
     UNROLLED
     for (uint32_t i = node_bits; i < bits; i++) {
@@ -121,50 +125,49 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
     const uint32_t node_bits = bits < 4 ? bits : 4, near = bits < 2 ? bits : 2, far = bits - near;
     const size_t columns = planes->columns, stride = bits == 1 ? 1 : (size_t)1 << node_bits;
     const uint8_t *model = planes->model->bytes + SPC_MODEL_HEADER;
+    static const uint8_t nothing[SPC_CONTEXT_BLOCK]; /* above the first row */
     /* Lessons are learned one symbol late, so that a prediction need not wait for the one before */
-    lesson before[4], now[4];
+    lesson before[4];
     learned all;
     int16_t *bias = state->bias, *low_bias = state->low_bias;
     const int8_t *lefts;
     uint8_t *at = symbols;
-    for (uint32_t node = 0; node <= SPC_CONTEXT_NODES; node++) {
+    for (uint32_t node = 1; node < 1u << node_bits; node++) {
         all.gain[node] = 65536;
     }
     for (uint32_t c = 0; c < planes->channels; c++) {
         state->block.channel = c;
         model = spc_context_start_channel(state, model);
         lefts = (const int8_t *)state->net.channel.lefts;
-        memset(all.bias, 0, sizeof all.bias);
+        for (uint32_t node = 1; node < 1u << node_bits; node++) {
+            all.bias[node] = 0;
+        }
         for (uint32_t k = 0; k < node_bits; k++) {
             before[k] = (lesson){bias, 1, 0, 0}; /* nothing */
         }
         for (size_t row = 0; row < planes->rows; row++) {
-            uint32_t left = 0, left_of_left = 0, up_left = 0;
+            /* top bits of symbols: above, above to the left, to the left, and left of that */
+            uint32_t seen = 0;
             state->block.row = row;
             for (size_t first = 0; first < columns; first += SPC_CONTEXT_BLOCK) {
-                const int32_t *logits = state->logits;
-                const uint8_t *end;
+                const uint8_t *above = row > 0 ? at - columns : nothing;
+                const spc_context_logit *logits = state->logits;
+                size_t count;
                 spc_context_start_block(state, at, first);
                 context_logits(state, bits);
-                for (end = at + state->block.count; at < end; at++, logits += stride) {
-                    const uint32_t up = row > 0 ? (uint32_t)*(at - columns) >> far : 0;
-                    const uint32_t context = (left << near | up) << near | up_left;
-                    const int8_t *beside = lefts + (left << near | left_of_left);
-                    const uint32_t index =
-                        code_index(&all, low_bias, way, bias + ((size_t)context << node_bits),
-                                   logits, beside, 1u << 2 * near, *at, bits, now);
-                    UNROLLED
-                    for (uint32_t k = 0; k < node_bits; k++) {
-                        learn(&all, &before[k]);
-                        before[k] = now[k];
-                    }
+                count = state->block.count;
+                for (size_t i = 0; i < count; i++) {
+                    uint32_t index;
+                    seen |= (uint32_t)(above[i] >> far) << 3 * near;
+                    index = code_index(&all, low_bias, way, bias + (seen >> near << node_bits),
+                                       logits + i * stride, lefts + (seen & ((1u << 2 * near) - 1)),
+                                       1u << 2 * near, at[i], bits, before);
                     if (!way->encoder) {
-                        *at = (uint8_t)index;
+                        at[i] = (uint8_t)index;
                     }
-                    left_of_left = left;
-                    left = index >> far;
-                    up_left = up;
+                    seen = (seen >> near & ~(((1u << near) - 1) << near)) | index >> far << near;
                 }
+                at += count;
             }
             if (!way->encoder) {
                 spc_context_put_row(state, at - columns);

@@ -75,7 +75,7 @@ SPC_RANGE_RARE void spc_range_shift(spc_range_encoder *rc) {
 }
 
 /* Twice after what is less likely than 1 in 256, never more often.  Not a loop: that is slower. */
-static inline void spc_range_normalise(spc_range_encoder *rc) {
+static inline __attribute__((always_inline)) void spc_range_normalise(spc_range_encoder *rc) {
     if (rc->range < 1u << 24) {
         spc_range_shift(rc);
         if (rc->range < 1u << 24) {
@@ -88,7 +88,8 @@ static inline void spc_range_normalise(spc_range_encoder *rc) {
  * branch wrongly than to do without, this does not branch on the bit, only on whether a byte is
  * full and on carries; written so that compilers cannot, and that the new range, which the next
  * decision waits for, is two steps behind `bound`. */
-static inline void spc_range_put(spc_range_encoder *rc, uint32_t bound, uint32_t bit) {
+static inline __attribute__((always_inline)) void spc_range_put(spc_range_encoder *rc,
+                                                                uint32_t bound, uint32_t bit) {
 #if SPC_HOSTED
     const uint32_t one = 0u - bit;
     const uint32_t rest = (rc->range & one) - one;
@@ -121,7 +122,8 @@ static inline uint8_t *spc_range_finish(spc_range_encoder *rc) {
 /* Probabilities that a bit is 0 are in 1/32768, 1 to 32767. */
 #define SPC_PROBABILITY_BITS 15
 
-static inline void spc_range_put_bit(spc_range_encoder *rc, uint32_t zero, uint32_t bit) {
+static inline __attribute__((always_inline)) void spc_range_put_bit(spc_range_encoder *rc,
+                                                                    uint32_t zero, uint32_t bit) {
     spc_range_put(rc, (rc->range >> SPC_PROBABILITY_BITS) * zero, bit);
 }
 
