@@ -178,7 +178,7 @@ static void quantize_part(const spc_codec *codec, layout runs, const void *featu
 }
 
 void spc_channels_quantize(const spc_codec *codec, const void *feature, uint8_t *indices) {
-    if (codec->codebook.groups == 1) {
+    if (!SPC_GROUPS || codec->codebook.groups == 1) {
         (void)spc_quantize(&codec->codebook, codec->dtype, feature, codec->n, indices);
     } else if (codec->n > 0) {
         quantize_part(codec, layout_of(codec), feature, 0, codec->n, indices);
@@ -205,7 +205,7 @@ void spc_channels_quantize_pack(const spc_codec *codec, const void *feature, uin
     const uint32_t bits = codec->codebook.bits;
     uint8_t indices[SPC_BLOCK];
     layout runs;
-    if (codec->codebook.groups == 1) {
+    if (!SPC_GROUPS || codec->codebook.groups == 1) {
         (void)spc_quantize_pack(&codec->codebook, codec->dtype, feature, codec->n, packed);
         return;
     }
@@ -333,7 +333,7 @@ spc_status spc_channels_dequantize(const spc_codec *codec, const uint8_t *indice
     uint32_t seen;
     layout runs;
     tables t;
-    if (codec->codebook.groups == 1) {
+    if (!SPC_GROUPS || codec->codebook.groups == 1) {
         return spc_dequantize(&codec->codebook, codec->dtype, indices, codec->n, feature);
     }
     if (codec->n == 0) {
@@ -352,7 +352,7 @@ spc_status spc_channels_unpack_dequantize(const spc_codec *codec, const uint8_t 
     spc_status status;
     layout runs;
     tables t;
-    if (codec->codebook.groups == 1) {
+    if (!SPC_GROUPS || codec->codebook.groups == 1) {
         return spc_unpack_dequantize(&codec->codebook, codec->dtype, packed, codec->n, feature);
     }
     status = spc_packed_check(packed, codec->n, bits);

@@ -137,7 +137,7 @@ spc_status spc_codec_init_channels(spc_codec *codec, const spc_codebook *codeboo
                                    spc_dtype dtype, const spc_shape *shape) {
     size_t n;
     spc_status status;
-    if (!codec || !spc_codebook_usable(codebook, SPC_MAX_GROUPS) || !spc_dtype_size(dtype)) {
+    if (!codec || !spc_codebook_usable(codebook, SPC_MOST_GROUPS) || !spc_dtype_size(dtype)) {
         return SPC_ERROR_ARGUMENT;
     }
     status = spc_shape_elements(shape, &n);
@@ -169,7 +169,7 @@ spc_status spc_codec_init(spc_codec *codec, const spc_codebook *codebook, spc_dt
 }
 
 static int codec_usable(const spc_codec *codec) {
-    return codec && spc_codebook_usable(&codec->codebook, SPC_MAX_GROUPS) &&
+    return codec && spc_codebook_usable(&codec->codebook, SPC_MOST_GROUPS) &&
            spc_dtype_size(codec->dtype);
 }
 
@@ -241,9 +241,12 @@ spc_status spc_codec_dequantize(const spc_codec *codec, const uint8_t *indices, 
 
 /* ------------------------------------------------------------------ encode */
 
+static int is_compact(spc_frame_kind kind) {
+    return !SPC_SELF_DESCRIBING || kind == SPC_FRAME_COMPACT;
+}
+
 static size_t header_size(const spc_codec *codec, spc_frame_kind kind) {
-    return kind == SPC_FRAME_COMPACT ? COMPACT_HEADER
-                                     : FULL_HEADER + codec_description_size(codec) + 1;
+    return is_compact(kind) ? COMPACT_HEADER : FULL_HEADER + codec_description_size(codec) + 1;
 }
 
 size_t spc_frame_bound(const spc_codec *codec, spc_frame_kind kind) {
@@ -277,7 +280,7 @@ static spc_status encode_payload(const spc_codec *codec, spc_coder coder, const 
                                  size_t work_len) {
     const spc_symbols symbols = symbols_of(codec);
     const size_t packed_len = spc_packed_size(codec->n, symbols.bits);
-    if (coder == SPC_CODER_PACK || codec->n == 0) {
+    if (!SPC_CODES || coder == SPC_CODER_PACK || codec->n == 0) {
         *used = SPC_CODER_PACK;
         *payload_len = packed_len;
         spc_channels_quantize_pack(codec, feature, payload);
@@ -300,7 +303,8 @@ spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind ki
     spc_status status;
     if (!codec_usable(codec) || !frame || !frame_len || (codec->n > 0 && !feature) ||
         !spc_coder_name(coder) ||
-        (kind != SPC_FRAME_COMPACT && kind != SPC_FRAME_SELF_DESCRIBING)) {
+        (kind != SPC_FRAME_COMPACT &&
+         (!SPC_SELF_DESCRIBING || kind != SPC_FRAME_SELF_DESCRIBING))) {
         return SPC_ERROR_ARGUMENT;
     }
     if (!spc_coder_available(coder)) {
@@ -316,7 +320,7 @@ spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind ki
         return status;
     }
     end = header + payload_len;
-    if (kind == SPC_FRAME_COMPACT) {
+    if (is_compact(kind)) {
         frame[0] = (uint8_t)(COMPACT_FIRST | VERSION);
         frame[1] = (uint8_t)used;
         spc_store_le32(frame + 2, codec->id);
@@ -553,7 +557,7 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
     }
     symbols = symbols_of(codec);
     payload = frame + info.payload_offset;
-    if (info.coder == SPC_CODER_PACK) {
+    if (!SPC_CODES || info.coder == SPC_CODER_PACK) {
         if (info.payload_len != spc_packed_size(codec->n, symbols.bits)) {
             return SPC_ERROR_CORRUPT;
         }

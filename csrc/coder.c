@@ -6,29 +6,42 @@
 #include "internal.h"
 
 /* Names are known for every coder, the implementation may be missing from a build. */
-static const struct {
-    const char *name;
-    const spc_coder_ops *ops;
-} coders[] = {
-    [SPC_CODER_PACK] = {"pack", &spc_coder_pack_ops},
-#if SPC_WITH_LZMA
-    [SPC_CODER_LZMA] = {"lzma", &spc_coder_lzma_ops},
-#else
-    [SPC_CODER_LZMA] = {"lzma", NULL},
-#endif
-    [SPC_CODER_RANGE] = {"range", &spc_coder_range_ops},
-    [SPC_CODER_RANS] = {"rans", &spc_coder_rans_ops},
-    [SPC_CODER_CONTEXT] = {"context", &spc_coder_context_ops},
+static const char *const names[] = {
+    [SPC_CODER_PACK] = "pack", [SPC_CODER_LZMA] = "lzma",       [SPC_CODER_RANGE] = "range",
+    [SPC_CODER_RANS] = "rans", [SPC_CODER_CONTEXT] = "context",
 };
 
-#define CODER_COUNT (sizeof coders / sizeof coders[0])
+#define CODER_COUNT (sizeof names / sizeof names[0])
+#define IF_BUILT(coder, ops) (SPC_HAS_CODER(coder) ? &(ops) : NULL)
+
+static const spc_coder_ops *const coders[CODER_COUNT] = {
+    [SPC_CODER_PACK] = &spc_coder_pack_ops,
+    [SPC_CODER_LZMA] = IF_BUILT(SPC_CODER_LZMA, spc_coder_lzma_ops),
+    [SPC_CODER_RANGE] = IF_BUILT(SPC_CODER_RANGE, spc_coder_range_ops),
+    [SPC_CODER_RANS] = IF_BUILT(SPC_CODER_RANS, spc_coder_rans_ops),
+    [SPC_CODER_CONTEXT] = IF_BUILT(SPC_CODER_CONTEXT, spc_coder_context_ops),
+};
+
+static const spc_decoder_ops *const decoders[CODER_COUNT] = {
+    [SPC_CODER_PACK] = &spc_decoder_pack_ops,
+#if SPC_WITH_LIBLZMA
+    [SPC_CODER_LZMA] = IF_BUILT(SPC_CODER_LZMA, spc_decoder_lzma_ops),
+#endif
+    [SPC_CODER_RANGE] = IF_BUILT(SPC_CODER_RANGE, spc_decoder_range_ops),
+    [SPC_CODER_RANS] = IF_BUILT(SPC_CODER_RANS, spc_decoder_rans_ops),
+    [SPC_CODER_CONTEXT] = IF_BUILT(SPC_CODER_CONTEXT, spc_decoder_context_ops),
+};
 
 const spc_coder_ops *spc_coder_find(spc_coder coder) {
-    return (size_t)coder < CODER_COUNT ? coders[coder].ops : NULL;
+    return (size_t)coder < CODER_COUNT ? coders[coder] : NULL;
+}
+
+const spc_decoder_ops *spc_decoder_find(spc_coder coder) {
+    return (size_t)coder < CODER_COUNT ? decoders[coder] : NULL;
 }
 
 const char *spc_coder_name(spc_coder coder) {
-    return (size_t)coder < CODER_COUNT ? coders[coder].name : NULL;
+    return (size_t)coder < CODER_COUNT ? names[coder] : NULL;
 }
 
 int spc_coder_available(spc_coder coder) {
@@ -124,8 +137,21 @@ static void from_planes(const view *of, const uint8_t *planar, uint8_t *indices)
 
 /* ------------------------------------------------------------------ models */
 
+static spc_model_check *model_check_of(spc_coder coder) {
+    switch (coder) {
+    case SPC_CODER_RANGE:
+        return spc_range_model_valid;
+    case SPC_CODER_RANS:
+        return spc_rans_model_valid;
+    case SPC_CODER_CONTEXT:
+        return spc_context_model_valid;
+    default:
+        return NULL;
+    }
+}
+
 spc_status spc_model_init(spc_model *model, const uint8_t *bytes, size_t len) {
-    const spc_coder_ops *ops;
+    spc_model_check *check;
     size_t body;
     if (!model || !bytes) {
         return SPC_ERROR_ARGUMENT;
@@ -144,13 +170,12 @@ spc_status spc_model_init(spc_model *model, const uint8_t *bytes, size_t len) {
         model->channels == 0) {
         return SPC_ERROR_MODEL;
     }
-    ops = spc_coder_find(model->coder);
-    if (!ops) {
+    if (!spc_coder_available(model->coder)) {
         return SPC_ERROR_CODER;
     }
+    check = model_check_of(model->coder);
     body = len - SPC_MODEL_HEADER - SPC_MODEL_CHECKSUM;
-    return ops->model_valid &&
-                   ops->model_valid(bytes + SPC_MODEL_HEADER, body, model->bits, model->channels)
+    return check && check(bytes + SPC_MODEL_HEADER, body, model->bits, model->channels)
                ? SPC_OK
                : SPC_ERROR_MODEL;
 }
@@ -219,10 +244,10 @@ static spc_planes without_model(const view *of) {
 
 /* Of the coder, or its rival, which comes after it; and then of the rival's payload. */
 static size_t encode_work_size(const view *of, const spc_coder_ops *ops) {
-    size_t size = ops->encode_work_size(&of->planes);
+    size_t size = ops->work_size(&of->planes);
     if (ops->rival) {
         const spc_planes planes = without_model(of);
-        const size_t rival = ops->rival->encode_work_size(&planes);
+        const size_t rival = ops->rival->work_size(&planes);
         size = (rival > size ? rival : size) + spc_packed_size(planes.n, planes.bits);
     }
     return moved_size(of, ops) + size;
@@ -250,12 +275,13 @@ static size_t try_rival(const view *of, const spc_coder_ops *ops, const uint8_t 
 }
 
 size_t spc_coder_decode_work_size(spc_coder coder, const spc_symbols *symbols) {
+    const spc_decoder_ops *decoder = spc_decoder_find(coder);
     const spc_coder_ops *ops;
     view of;
-    if (describe(coder, symbols, &ops, &of) != SPC_OK || of.planes.n == 0) {
+    if (describe(coder, symbols, &ops, &of) != SPC_OK || !decoder || of.planes.n == 0) {
         return 0;
     }
-    return moved_size(&of, ops) + ops->decode_work_size(&of.planes);
+    return moved_size(&of, ops) + decoder->work_size(&of.planes);
 }
 
 static int indices_in_range(const uint8_t *indices, size_t n, uint32_t bits) {
@@ -323,12 +349,16 @@ spc_status spc_coder_encode(spc_coder coder, const spc_symbols *symbols, const u
 
 spc_status spc_coder_decode(spc_coder coder, const spc_symbols *symbols, const uint8_t *payload,
                             size_t payload_len, uint8_t *indices, void *work, size_t work_len) {
+    const spc_decoder_ops *decoder = spc_decoder_find(coder);
     const spc_coder_ops *ops;
     view of;
     size_t moved;
     spc_status status = describe(coder, symbols, &ops, &of);
     if (status != SPC_OK) {
         return status;
+    }
+    if (!decoder) {
+        return SPC_ERROR_CODER;
     }
     if ((payload_len > 0 && !payload) || (of.planes.n > 0 && !indices)) {
         return SPC_ERROR_ARGUMENT;
@@ -338,17 +368,17 @@ spc_status spc_coder_decode(spc_coder coder, const spc_symbols *symbols, const u
         return coder == SPC_CODER_PACK && payload_len == 0 ? SPC_OK : SPC_ERROR_CORRUPT;
     }
     moved = moved_size(&of, ops);
-    if (moved + ops->decode_work_size(&of.planes) > (work ? work_len : 0)) {
+    if (moved + decoder->work_size(&of.planes) > (work ? work_len : 0)) {
         return SPC_ERROR_WORK;
     }
     if (coder != SPC_CODER_PACK && payload_len >= spc_packed_size(of.planes.n, symbols->bits)) {
         return SPC_ERROR_CORRUPT; /* an encoder would have stored the packed indices */
     }
     if (!moved) {
-        return ops->decode(&of.planes, payload, payload_len, indices, work, work_len);
+        return decoder->decode(&of.planes, payload, payload_len, indices, work, work_len);
     }
-    status = ops->decode(&of.planes, payload, payload_len, work, (uint8_t *)work + moved,
-                         work_len - moved);
+    status = decoder->decode(&of.planes, payload, payload_len, work, (uint8_t *)work + moved,
+                             work_len - moved);
     if (status == SPC_OK) {
         from_planes(&of, work, indices);
     }

@@ -7,6 +7,7 @@
 #ifndef SPC_CODER_H
 #define SPC_CODER_H
 
+#include "config.h"
 #include "splitcodec.h"
 
 /* The symbols as coders see them: channels one after another, row by row. */
@@ -22,8 +23,9 @@ typedef struct spc_coder_ops {
     /* Whether indices must be put in the order of spc_planes. */
     int planar;
 
-    size_t (*encode_work_size)(const spc_planes *planes);
-    size_t (*decode_work_size)(const spc_planes *planes);
+    int needs_model;
+
+    size_t (*work_size)(const spc_planes *planes);
 
     /*
      * Write at most `cap` bytes and return how many; 0 if they do not suffice.  The frame layer
@@ -32,19 +34,18 @@ typedef struct spc_coder_ops {
     size_t (*encode)(const spc_planes *planes, const uint8_t *indices, uint8_t *payload, size_t cap,
                      void *work, size_t work_len);
 
-    spc_status (*decode)(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
-                         uint8_t *indices, void *work, size_t work_len);
-
-    /* NULL: the coder takes no model.  Otherwise whether `body` can be one's for these bits and
-     * channels, and whether the coder can do without. */
-    int (*model_valid)(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels);
-    int needs_model;
-
     /* NULL, or one without a model that is used instead where its payload is smaller: a model can
      * be wrong for a feature. */
     const struct spc_coder_ops *rival;
     spc_coder rival_number;
 } spc_coder_ops;
+
+/* The way back, apart from it: linkers leave out what is never called. */
+typedef struct spc_decoder_ops {
+    size_t (*work_size)(const spc_planes *planes);
+    spc_status (*decode)(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
+                         uint8_t *indices, void *work, size_t work_len);
+} spc_decoder_ops;
 
 /* Between the header and the checksum of a model. */
 #define SPC_MODEL_HEADER 8
@@ -52,16 +53,18 @@ typedef struct spc_coder_ops {
 
 /* NULL if the build lacks it. */
 const spc_coder_ops *spc_coder_find(spc_coder coder);
+const spc_decoder_ops *spc_decoder_find(spc_coder coder);
 
 /* Whether the symbols can be coded with the model. */
 int spc_model_fits(const spc_model *model, const spc_symbols *symbols);
 
-extern const spc_coder_ops spc_coder_pack_ops;
-#if SPC_WITH_LZMA
-extern const spc_coder_ops spc_coder_lzma_ops;
-#endif
-extern const spc_coder_ops spc_coder_range_ops;
-extern const spc_coder_ops spc_coder_rans_ops;
-extern const spc_coder_ops spc_coder_context_ops;
+/* Whether `body` can be that of the coder's model for these bits and channels. */
+typedef int spc_model_check(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels);
+extern spc_model_check spc_range_model_valid, spc_rans_model_valid, spc_context_model_valid;
+
+extern const spc_coder_ops spc_coder_pack_ops, spc_coder_lzma_ops, spc_coder_range_ops,
+    spc_coder_rans_ops, spc_coder_context_ops;
+extern const spc_decoder_ops spc_decoder_pack_ops, spc_decoder_lzma_ops, spc_decoder_range_ops,
+    spc_decoder_rans_ops, spc_decoder_context_ops;
 
 #endif

@@ -86,7 +86,7 @@ static int sums_valid(const spc_context_channel *channel, uint32_t bits) {
     return 1;
 }
 
-static int model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels) {
+int spc_context_model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels) {
     for (uint32_t c = 0; c < channels; c++) {
         spc_context_channel channel;
         size_t size;
@@ -531,14 +531,16 @@ static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_
 
 const spc_coder_ops spc_coder_context_ops = {
     .planar = 1,
-    .encode_work_size = work_size,
-    .decode_work_size = work_size,
-    .encode = encode,
-    .decode = decode,
-    .model_valid = model_valid,
     .needs_model = 1,
+    .work_size = work_size,
+    .encode = encode,
 #if SPC_HOSTED
     .rival = &spc_coder_range_ops,
     .rival_number = SPC_CODER_RANGE,
 #endif
+};
+
+const spc_decoder_ops spc_decoder_context_ops = {
+    .work_size = work_size,
+    .decode = decode,
 };

@@ -29,8 +29,11 @@ static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_
 }
 
 const spc_coder_ops spc_coder_pack_ops = {
-    .encode_work_size = work_size,
-    .decode_work_size = work_size,
+    .work_size = work_size,
     .encode = encode,
+};
+
+const spc_decoder_ops spc_decoder_pack_ops = {
+    .work_size = work_size,
     .decode = decode,
 };

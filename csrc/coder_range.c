@@ -498,7 +498,7 @@ static int question_valid(const uint8_t *question, uint32_t bits, uint32_t chann
            question[LEAST] >> bits == 0;
 }
 
-static int model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels) {
+int spc_range_model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels) {
     const uint8_t *const end = body + len;
     if (len < 1 || body[0] < 1 || body[0] > 15) {
         return 0;
@@ -526,9 +526,11 @@ static int model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t 
 
 const spc_coder_ops spc_coder_range_ops = {
     .planar = 1,
-    .encode_work_size = work_size,
-    .decode_work_size = work_size,
+    .work_size = work_size,
     .encode = encode,
+};
+
+const spc_decoder_ops spc_decoder_range_ops = {
+    .work_size = work_size,
     .decode = decode,
-    .model_valid = model_valid,
 };

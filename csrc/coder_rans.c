@@ -86,7 +86,7 @@ static uint32_t width_of(uint32_t packed) {
     return packed >> TOTAL_BITS;
 }
 
-static int model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels) {
+int spc_rans_model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels) {
     const uint32_t classes = classes_of(bits), values = 1u << bits * group_of(bits);
     if (len != (size_t)channels * classes * 2) {
         return 0;
@@ -483,11 +483,13 @@ static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_
 }
 
 const spc_coder_ops spc_coder_rans_ops = {
-    .encode_work_size = encode_work_size,
-    .decode_work_size = decode_work_size,
-    .encode = encode,
-    .decode = decode,
     .planar = 1,
-    .model_valid = model_valid,
     .needs_model = 1,
+    .work_size = encode_work_size,
+    .encode = encode,
+};
+
+const spc_decoder_ops spc_decoder_rans_ops = {
+    .work_size = decode_work_size,
+    .decode = decode,
 };

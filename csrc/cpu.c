@@ -14,20 +14,9 @@
 #define HWCAP_CRC32_BIT (1ul << 7)
 #endif
 
-const spc_kernels spc_kernels_reference = {
-    .name = "reference",
-    .features = 0,
-    .quantize_f32 = spc_quantize_f32_reference,
-    .quantize_f16 = spc_quantize_f16_reference,
-    .quantize_channels_f32 = spc_quantize_channels_f32_reference,
-    .pack = spc_pack_reference,
-    .unpack = spc_unpack_reference,
-    .look_up_f32 = spc_look_up_f32_reference,
-    .look_up_u16 = spc_look_up_u16_reference,
-    .look_up_u8 = spc_look_up_u8_reference,
-    SPC_CONTEXT_KERNELS(reference),
-    .crc32c = spc_crc32c_reference,
-};
+const spc_kernels spc_kernels_reference = SPC_REFERENCE_KERNELS;
+
+#if !SPC_ONE_SET
 
 /* Fastest first; the last one needs nothing.  A new instruction set is one line here. */
 static const spc_kernels *const rungs[] = {
@@ -138,6 +127,18 @@ const spc_kernels *spc_kernels_get(void) {
 
 uint32_t spc_cpu_features(void) {
     return detect();
+}
+
+void spc_set_cpu_mask(uint32_t mask) {
+    (void)mask;
+}
+
+#endif
+
+#else
+
+uint32_t spc_cpu_features(void) {
+    return 0;
 }
 
 void spc_set_cpu_mask(uint32_t mask) {

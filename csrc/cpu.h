@@ -8,9 +8,15 @@
 #define SPC_ARM64 1
 #endif
 
-/* Hosted: there are threads, an environment and a libc beside the core. */
-#ifndef SPC_HOSTED
-#define SPC_HOSTED __STDC_HOSTED__
+#include "config.h"
+
+/* No choice of kernels: compilers call those that there are, and linkers see which are needed. */
+#ifndef SPC_ONE_SET
+#if !SPC_HOSTED && !defined(SPC_X86) && !defined(SPC_ARM64)
+#define SPC_ONE_SET 1
+#else
+#define SPC_ONE_SET 0
+#endif
 #endif
 
 #endif

@@ -62,7 +62,6 @@ void spc_narrow_to(spc_dtype dtype, float centroid, uint8_t *element) {
 
 void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, uint32_t bits,
                           spc_dtype dtype) {
-    dequantizer->kernels = spc_kernels_get();
     dequantizer->dtype = dtype;
     dequantizer->bits = bits;
     dequantizer->centroids = centroids;
@@ -77,7 +76,7 @@ void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, 
 
 uint32_t spc_dequantizer_run(const spc_dequantizer *dequantizer, const uint8_t *indices, size_t n,
                              void *values) {
-    const spc_kernels *kernels = dequantizer->kernels;
+    const spc_kernels *kernels = spc_kernels_get();
     const uint32_t bits = dequantizer->bits;
     switch (dequantizer->dtype) {
     case SPC_FLOAT32:
@@ -112,6 +111,7 @@ spc_status spc_dequantize(const spc_codebook *codebook, spc_dtype dtype, const u
 
 spc_status spc_unpack_dequantize(const spc_codebook *codebook, spc_dtype dtype,
                                  const uint8_t *packed, size_t n, void *values) {
+    const spc_kernels *kernels = spc_kernels_get();
     spc_dequantizer dequantizer;
     uint8_t indices[SPC_BLOCK], *out = values;
     size_t size = spc_dtype_size(dtype);
@@ -124,15 +124,14 @@ spc_status spc_unpack_dequantize(const spc_codebook *codebook, spc_dtype dtype,
         return status;
     }
     spc_dequantizer_init(&dequantizer, codebook->centroids, codebook->bits, dtype);
-    if (dtype == SPC_FLOAT32 && dequantizer.kernels->unpack_look_up_f32 &&
+    if (dtype == SPC_FLOAT32 && kernels->unpack_look_up_f32 &&
         codebook->bits <= SPC_UNPACK_LOOK_UP_BITS) {
-        dequantizer.kernels->unpack_look_up_f32(codebook->centroids, codebook->bits, packed, n,
-                                                values);
+        kernels->unpack_look_up_f32(codebook->centroids, codebook->bits, packed, n, values);
         return SPC_OK;
     }
     while (n > 0) {
         size_t count = n < SPC_BLOCK ? n : SPC_BLOCK;
-        dequantizer.kernels->unpack(packed, count, codebook->bits, indices);
+        kernels->unpack(packed, count, codebook->bits, indices);
         (void)spc_dequantizer_run(&dequantizer, indices, count, out);
         packed += spc_packed_size(count, codebook->bits);
         out += count * size;

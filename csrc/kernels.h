@@ -86,6 +86,22 @@ static inline uint32_t spc_or_of_word(uint64_t word) {
     return (uint32_t)(word | word >> 8) & 0xff;
 }
 
+#define SPC_REFERENCE_KERNELS                                                                      \
+    {                                                                                              \
+        .name = "reference",                                                                       \
+        .features = 0,                                                                             \
+        .quantize_f32 = spc_quantize_f32_reference,                                                \
+        .quantize_f16 = spc_quantize_f16_reference,                                                \
+        .quantize_channels_f32 = spc_quantize_channels_f32_reference,                              \
+        .pack = spc_pack_reference,                                                                \
+        .unpack = spc_unpack_reference,                                                            \
+        .look_up_f32 = spc_look_up_f32_reference,                                                  \
+        .look_up_u16 = spc_look_up_u16_reference,                                                  \
+        .look_up_u8 = spc_look_up_u8_reference,                                                    \
+        SPC_CONTEXT_KERNELS(reference),                                                            \
+        .crc32c = spc_crc32c_reference,                                                            \
+    }
+
 extern const spc_kernels spc_kernels_reference;
 #if defined(SPC_X86)
 extern const spc_kernels spc_kernels_sse42;
@@ -125,6 +141,13 @@ extern const spc_kernels spc_kernels_neon_crc;
 #endif
 
 /* The fastest set that this CPU and the mask allow. */
+#if SPC_ONE_SET
+static inline const spc_kernels *spc_kernels_get(void) {
+    static const spc_kernels kernels = SPC_REFERENCE_KERNELS;
+    return &kernels;
+}
+#else
 const spc_kernels *spc_kernels_get(void);
+#endif
 
 #endif

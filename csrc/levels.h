@@ -14,7 +14,6 @@
 #endif
 
 typedef struct spc_quantizer {
-    const spc_kernels *kernels;
     spc_dtype dtype;
     uint32_t bits;
     const int32_t *thresholds; /* float32 needs no more */
@@ -37,7 +36,6 @@ void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_
 void spc_narrow_to(spc_dtype dtype, float centroid, uint8_t *element);
 
 typedef struct spc_dequantizer {
-    const spc_kernels *kernels;
     spc_dtype dtype;
     uint32_t bits;
     const float *centroids; /* float32 needs no more */

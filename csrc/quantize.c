@@ -70,40 +70,31 @@ static void init_integer(spc_quantizer *quantizer) {
 
 void spc_quantizer_init(spc_quantizer *quantizer, const int32_t *thresholds, uint32_t bits,
                         spc_dtype dtype) {
-    quantizer->kernels = spc_kernels_get();
     quantizer->dtype = dtype;
     quantizer->bits = bits;
     quantizer->thresholds = thresholds;
-    if (dtype == SPC_FLOAT16 || dtype == SPC_BFLOAT16) {
+    if (spc_is_half(dtype)) {
         for (uint32_t i = 0; i + 1 < 1u << bits; i++) {
             quantizer->keys16[i] = spc_key16_below(thresholds[i], dtype == SPC_BFLOAT16);
         }
-    } else if (dtype != SPC_FLOAT32) {
+    } else if (!spc_is_float32(dtype)) {
         init_integer(quantizer);
     }
 }
 
 void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_t n,
                        uint8_t *indices) {
-    const spc_kernels *kernels = quantizer->kernels;
+    const spc_kernels *kernels = spc_kernels_get();
     const uint32_t bits = quantizer->bits;
-    switch (quantizer->dtype) {
-    case SPC_FLOAT32:
+    if (spc_is_float32(quantizer->dtype)) {
         kernels->quantize_f32(quantizer->thresholds, bits, values, n, indices);
-        break;
-    case SPC_FLOAT16:
-    case SPC_BFLOAT16:
+    } else if (spc_is_half(quantizer->dtype)) {
         kernels->quantize_f16(quantizer->keys16, bits, values, n, indices);
-        break;
-    case SPC_INT8:
-    case SPC_UINT8:
-        if (kernels->quantize_i8 && quantizer->keys8_fit && bits <= SPC_QUANTIZE_I8_BITS) {
-            uint8_t flip = quantizer->dtype == SPC_UINT8 ? 0x80 : 0;
-            kernels->quantize_i8(quantizer->keys8, bits, flip, values, n, indices);
-        } else {
-            (void)kernels->look_up_u8(quantizer->lut, 8, values, n, indices);
-        }
-        break;
+    } else if (kernels->quantize_i8 && quantizer->keys8_fit && bits <= SPC_QUANTIZE_I8_BITS) {
+        uint8_t flip = quantizer->dtype == SPC_UINT8 ? 0x80 : 0;
+        kernels->quantize_i8(quantizer->keys8, bits, flip, values, n, indices);
+    } else {
+        (void)kernels->look_up_u8(quantizer->lut, 8, values, n, indices);
     }
 }
 
@@ -127,6 +118,7 @@ spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, cons
                              size_t n, uint8_t *packed) {
     const uint8_t *at = values;
     size_t size = spc_dtype_size(dtype);
+    const spc_kernels *kernels = spc_kernels_get();
     uint8_t indices[SPC_BLOCK];
     spc_quantizer quantizer;
     if (!spc_codebook_usable(codebook, 1) || size == 0 || (n > 0 && (!values || !packed))) {
@@ -136,15 +128,14 @@ spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, cons
         return SPC_OK;
     }
     spc_quantizer_init(&quantizer, codebook->thresholds, codebook->bits, dtype);
-    if (dtype == SPC_FLOAT32 && quantizer.kernels->quantize_pack_f32) {
-        quantizer.kernels->quantize_pack_f32(codebook->thresholds, codebook->bits, values, n,
-                                             packed);
+    if (dtype == SPC_FLOAT32 && kernels->quantize_pack_f32) {
+        kernels->quantize_pack_f32(codebook->thresholds, codebook->bits, values, n, packed);
         return SPC_OK;
     }
     while (n > 0) {
         size_t count = n < SPC_BLOCK ? n : SPC_BLOCK;
         spc_quantizer_run(&quantizer, at, count, indices);
-        quantizer.kernels->pack(indices, count, codebook->bits, packed);
+        kernels->pack(indices, count, codebook->bits, packed);
         at += count * size;
         packed += spc_packed_size(count, codebook->bits);
         n -= count;

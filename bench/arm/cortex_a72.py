@@ -117,7 +117,7 @@ int main(int argc, char **argv) {
 ENCODE = (
     "len = spc_coder_{}_ops.encode(&planes, symbols, payload, sizeof payload, work, sizeof work)"
 )
-DECODE = "spc_coder_{}_ops.decode(&planes, payload, len, symbols, work, sizeof work) != SPC_OK"
+DECODE = "spc_decoder_{}_ops.decode(&planes, payload, len, symbols, work, sizeof work) != SPC_OK"
 PACKED = "spc_pack(symbols, sizeof symbols, BITS, payload)"
 LZMA = (
     "len = spc_lzma_encode(payload, sizeof symbols * BITS / 8, payload + sizeof symbols, "

@@ -48,33 +48,19 @@ SAMPLES = 50  # whose mean payload is given
 
 OPTIONS = [
     *("-mcpu=cortex-m4", "-mthumb", "-ffreestanding", "-ffunction-sections", "-fdata-sections"),
-    *("-std=gnu11", "-DSPC_WITH_LZMA=0", "-I", ROOT / "csrc", "-I", ROOT / "csrc" / "include"),
+    *("-std=gnu11", "-I", ROOT / "csrc", "-I", ROOT / "csrc" / "include"),
 ]
 LINK = [*("-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs"), "-Wl,--gc-sections"]
-
-# Where packing goes by the table of kernels: one that has no others.
-TABLE = """
-#include "kernels.h"
-static const spc_kernels few = {
-    .pack = spc_pack_reference,
-#if DECODING
-    .unpack = spc_unpack_reference,
-#endif
-};
-const spc_kernels *spc_kernels_get(void) {
-    return &few;
-}
-"""
 
 # name: core files beside the one that is included; encode_work, encode and decode in C
 SOURCES = {
     "pack": (
-        TABLE + '#include "coder_pack.c"',
+        '#include "coder_pack.c"',
         ("pack",),
         ("0", "encode(planes, in, out, cap, 0, 0)", "decode(planes, in, len, out, 0, 0)"),
     ),
     "lzma": (
-        TABLE + '#include "lzma_encoder.h"\n#include "coder.h"',
+        '#include "lzma_encoder.h"\n#include "coder.h"',
         ("lzma_encoder", "pack"),
         (
             "packed + spc_lzma_encoder_work_size(packed)",
@@ -104,10 +90,10 @@ SOURCES = {
     "context": (
         '#include "coder_context.c"',
         ("pack",),
-        (  # not by the table of kernels, which has those of everything else
+        (
             "work_size(planes)",
-            "spc_context_encode_reference(start(planes, work), in, out, cap)",
-            "!spc_context_decode_reference(start(planes, work), in, len, out)",
+            "encode(planes, in, out, cap, work, work_len)",
+            "decode(planes, in, len, out, work, work_len)",
         ),
     ),
 }

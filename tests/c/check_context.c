@@ -195,7 +195,7 @@ static uint8_t *place(check_guard guard, size_t len, size_t shift) {
 /* Encodes into exactly `cap` bytes, copied to `payload`. */
 static size_t encode(const room *r, const sample *s, uint8_t *payload, size_t cap) {
     const spc_coder_ops *ops = spc_coder_find(SPC_CODER_CONTEXT);
-    const size_t need = ops->encode_work_size(&s->planes), n = s->planes.n;
+    const size_t need = ops->work_size(&s->planes), n = s->planes.n;
     uint8_t *symbols = place(r->symbols, n, 0), *out = place(r->payload, cap, 0);
     uint8_t *work = place(r->work, need, check_below(20));
     size_t len;
@@ -214,8 +214,8 @@ static size_t encode(const room *r, const sample *s, uint8_t *payload, size_t ca
 
 static spc_status decode(const room *r, const sample *s, const uint8_t *payload, size_t len,
                          uint8_t *symbols) {
-    const spc_coder_ops *ops = spc_coder_find(SPC_CODER_CONTEXT);
-    const size_t need = ops->decode_work_size(&s->planes), n = s->planes.n;
+    const spc_decoder_ops *ops = spc_decoder_find(SPC_CODER_CONTEXT);
+    const size_t need = ops->work_size(&s->planes), n = s->planes.n;
     uint8_t *in = place(r->payload, len, 0), *out = place(r->symbols, n, 0);
     uint8_t *work = place(r->work, need, check_below(20));
     uint32_t seen = 0;
@@ -447,7 +447,7 @@ static int valid(const uint8_t *body, size_t len, uint32_t bits, uint32_t channe
     uint8_t *at = check_rear(guard, len, 0);
     int found;
     memcpy(at, body, len);
-    found = spc_coder_find(SPC_CODER_CONTEXT)->model_valid(at, len, bits, channels);
+    found = spc_context_model_valid(at, len, bits, channels);
     check_guard_free(guard);
     return found;
 }

@@ -194,7 +194,7 @@ static void every_cap(void) {
         planes = planes_of(&of);
         indices = check_rear(index_pages, of.n, 0);
         make_indices(indices, of.n, planes.bits, of.columns);
-        size = ops->encode_work_size(&planes);
+        size = ops->work_size(&planes);
         work = check_rear(work_pages, size, check_at.shift);
         len = ops->encode(&planes, indices, whole, sizeof whole, work, size);
         CHECK(len > 0);

@@ -15,6 +15,7 @@
 #define MODEL_MOST ((size_t)CHANNELS_MOST * 128 + SPC_MODEL_HEADER + SPC_MODEL_CHECKSUM)
 
 static const spc_coder_ops *const ops = &spc_coder_rans_ops;
+static const spc_decoder_ops *const back = &spc_decoder_rans_ops;
 
 static uint8_t model_bytes[MODEL_MOST];
 static spc_model model;
@@ -109,7 +110,7 @@ static void fill_indices(uint8_t *indices, const spc_planes *planes) {
 /* In work of exactly the size that was asked for, with this content. */
 static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *payload, size_t cap,
                      int content) {
-    const size_t size = ops->encode_work_size(planes);
+    const size_t size = ops->work_size(planes);
     uint8_t *work = check_rear(work_pages, size, check_at.shift);
     size_t len;
     memset(work, content, size);
@@ -120,11 +121,11 @@ static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *
 
 static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_t len,
                          uint8_t *indices, int content) {
-    const size_t size = ops->decode_work_size(planes);
+    const size_t size = back->work_size(planes);
     uint8_t *work = check_rear(work_pages, size, check_at.shift);
     spc_status status;
     memset(work, content, size);
-    status = ops->decode(planes, payload, len, indices, work, size);
+    status = back->decode(planes, payload, len, indices, work, size);
     CHECK_MARKS(work_pages, work, size);
     return status;
 }
@@ -383,7 +384,7 @@ static void model_lengths(void) {
         for (size_t given = 0; given <= len + 4; given++) {
             uint8_t *body = malloc(given + 1);
             memcpy(body, model_bytes + SPC_MODEL_HEADER, given);
-            CHECK(ops->model_valid(body, given, bits, 2) == (given == len));
+            CHECK(spc_rans_model_valid(body, given, bits, 2) == (given == len));
             free(body);
         }
     }
@@ -415,7 +416,7 @@ static void frozen(void) {
         for (size_t i = 0; i < planes.n; i++) {
             indices[i] = (uint8_t)(plain_random(&state) & ((1u << bits) - 1));
         }
-        CHECK(sizeof work >= ops->encode_work_size(&planes));
+        CHECK(sizeof work >= ops->work_size(&planes));
         len = ops->encode(&planes, indices, payload, sizeof payload, work, sizeof work);
         crc = spc_crc32c(crc, payload, len);
     }

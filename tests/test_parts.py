@@ -1,0 +1,148 @@
+"""The core in parts, as a firmware builds it: the same frames, refusals, and what it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CSRC = Path(__file__).resolve().parent.parent / "csrc"
+HOST_ONLY = {"fit.c", "decoder_lzma.c"}  # doubles; liblzma
+SOURCES = [path for path in sorted(CSRC.glob("*.c")) if path.name not in HOST_ONLY]
+
+pytestmark = pytest.mark.slow
+
+
+def _run(command: list[str | Path], **environment: str) -> str:
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+# ------------------------------------------------------------------ what it does
+
+USE = """
+import json, sys
+import numpy as np
+import pysplitcodec as sc
+from pysplitcodec import errors
+
+def made(dtype, coder, groups):
+    steps = (10 * np.sin(np.arange(960) / 30)).reshape(6, 8, 20)
+    books = [sc.Codebook(np.float32([-8, -2, 2, 8]))] * groups
+    codec = sc.Codec(books, coder, shape=steps.shape, dtype=dtype, channel_axis=0)
+    frame = codec.encode(steps.astype(dtype))
+    try:
+        codec.decode(frame)
+    except errors.CoderUnavailableError:
+        return frame.hex(), "encodes"
+    return frame.hex(), "decodes"
+
+def tried(case):
+    try:
+        return made(*case)
+    except errors.SplitCodecError as error:
+        return type(error).__name__, str(error)
+
+print(json.dumps([tried(case) for case in json.loads(sys.argv[1])]))
+"""
+
+
+def _frames(cases: list[list[object]], **environment: str) -> list[list[str]]:
+    found: list[list[str]] = json.loads(
+        _run([sys.executable, "-c", USE, json.dumps(cases)], **environment)
+    )
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds a library as on Linux")
+def test_parts_make_the_same_frames(tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler is installed")
+    library = tmp_path / "libparts.so"
+    parts = ["HOSTED=0", "ONE_SET=1", "CODERS=0x7", "DTYPES=0x9", "GROUPS=0", "SELF_DESCRIBING=0"]
+    flags = ["-O1", "-shared", "-fPIC", "-std=c11", "-Werror", "-Wall", "-Wextra"]
+    defined = [f"-DSPC_{part}" for part in parts]
+    include = ["-I", CSRC / "include"]
+    # with fit.c, which the binding asks for
+    _run(["cc", *flags, *defined, *include, *SOURCES, CSRC / "fit.c", "-o", library])
+    chosen = {"SPLITCODEC_BINDING": "cffi", "SPLITCODEC_LIBRARY": str(library)}
+    built: list[list[object]] = [
+        [dtype, coder, 1] for dtype in ("float32", "int8") for coder in ("pack", "lzma", "range")
+    ]
+    for case, whole, part in zip(built, _frames(built), _frames(built, **chosen)):
+        assert part[0] == whole[0], case
+        assert whole[1] == "decodes"
+        assert part[1] == ("encodes" if case[1] == "lzma" else "decodes"), case
+    left_out: list[list[object]] = [
+        ["float16", "pack", 1],
+        ["uint8", "lzma", 1],
+        ["int8", "pack", 3],
+    ]
+    for case, whole, part in zip(left_out, _frames(left_out), _frames(left_out, **chosen)):
+        assert whole[1] == "decodes"
+        assert part[0] == "ArgumentError", case
+
+
+# ------------------------------------------------------------------ what it takes
+
+APP = """
+#include "splitcodec.h"
+static const float centroids[4] = {-1.5f, -0.5f, 0.5f, 1.5f};
+static const int32_t thresholds[3] = {-1065353217, 0, 1065353216};
+static const uint8_t model_bytes[1];
+static const spc_codec codec = {{2, 1, centroids, thresholds}, DTYPE, {3, {12, 32, 32}}, 0,
+    {model_bytes, 0, CODER, 2, 12}, 0, 0, 12288, 1};
+size_t encoded(const void *feature, uint8_t *frame, size_t cap, void *work, size_t work_len) {
+    size_t len = 0;
+    spc_encode(&codec, CODER, SPC_FRAME_COMPACT, feature, frame, cap, &len, work, work_len);
+    return len;
+}
+"""
+CORTEX_M4F = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]
+LINK = ["-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs", "-Wl,--gc-sections"]
+
+
+def _flash(folder: Path, dtype: int, coder: int) -> int:
+    """Code and constants of an encoder of this dtype and coder, with a codebook."""
+    app, made = folder / "app.c", folder / "app.elf"
+    app.write_text(APP)
+    parts = [f"-DSPC_CODERS={1 | 1 << coder}", f"-DSPC_DTYPES={1 << dtype}", "-DSPC_GROUPS=0"]
+    parts += ["-DSPC_SELF_DESCRIBING=0"]
+    given = [f"-DDTYPE={dtype}", f"-DCODER={coder}", "-I", CSRC / "include"]
+    flags = ["-Os", "-std=c11", "-ffreestanding", "-ffunction-sections", "-fdata-sections"]
+    around = [*CORTEX_M4F, *flags, *parts, *given]
+    _run(["arm-none-eabi-gcc", *around, app, *SOURCES, *LINK, "-Wl,-e,encoded", "-o", made])
+    listed = _run(["arm-none-eabi-size", "-A", made])
+    sizes = re.findall(r"^\.(?:text|rodata|data|ARM\.exidx)\S*\s+(\d+)", listed, re.MULTILINE)
+    return sum(map(int, sizes))
+
+
+FLOAT32, INT8 = 0, 3
+PACK, LZMA, RANGE, RANS, CONTEXT = range(5)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(
+    ("dtype", "coder", "most"),
+    [
+        (FLOAT32, PACK, 1700),
+        (INT8, PACK, 1600),
+        (FLOAT32, LZMA, 6300),
+        (FLOAT32, RANGE, 5200),
+        (FLOAT32, RANS, 4100),
+        (FLOAT32, CONTEXT, 8200),
+    ],
+)
+def test_parts_are_small(dtype: int, coder: int, most: int, tmp_path: Path) -> None:
+    """With what they take of libc, -Os on a Cortex-M4F; figures in docs/firmware.md."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    assert _flash(tmp_path, dtype, coder) <= most
