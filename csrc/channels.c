@@ -15,8 +15,12 @@
 #include "key.h"
 #include "levels.h"
 
-/* Below this a run is too short to set a kernel up for. */
+/* Below this a run is too short to set a kernel up for, as all are where there are no vectors. */
 #define LONG_RUN 16
+
+static int is_long(size_t run) {
+    return !SPC_ONE_SET && run >= LONG_RUN;
+}
 
 typedef struct layout {
     uint32_t groups;
@@ -47,8 +51,8 @@ static const int32_t *thresholds_of(const spc_codebook *codebook, uint32_t group
     return room;
 }
 
-/* Elements that are widened at a time: enough for vectors, and 1 KiB of stack. */
-#define WIDE_BLOCK 256
+/* Elements that are widened at a time: enough for vectors, and little of the stack. */
+#define WIDE_BLOCK (SPC_ONE_SET ? 32 : 256)
 
 /* Two ways to the same bits: one for where there is an FPU, and one for where there is none.  The
  * former is exact in every rounding and flushing mode: no operand or result is a denormal. */
@@ -170,7 +174,7 @@ static void quantize_long_runs(const spc_codec *codec, layout runs, const void *
 /* Elements first .. first + n - 1. */
 static void quantize_part(const spc_codec *codec, layout runs, const void *feature, size_t first,
                           size_t n, uint8_t *indices) {
-    if (runs.run < LONG_RUN) {
+    if (!is_long(runs.run)) {
         quantize_short_runs(codec, runs, feature, first, n, indices);
     } else {
         quantize_long_runs(codec, runs, feature, first, n, indices);
@@ -213,7 +217,7 @@ void spc_channels_quantize_pack(const spc_codec *codec, const void *feature, uin
         return;
     }
     runs = layout_of(codec);
-    if (codec->dtype == SPC_FLOAT32 && kernels->quantize_pack_f32 && runs.run >= LONG_RUN &&
+    if (codec->dtype == SPC_FLOAT32 && kernels->quantize_pack_f32 && is_long(runs.run) &&
         runs.run % 8 == 0) {
         quantize_pack_runs(codec, runs, feature, packed);
         return;
@@ -243,7 +247,7 @@ typedef struct tables {
 static void fill_tables(const spc_codec *codec, layout runs, tables *t) {
     const float *centroids = codec->codebook.centroids;
     size_t entries = (size_t)codec->codebook.groups << codec->codebook.bits;
-    t->filled = runs.run < LONG_RUN && codec->dtype != SPC_FLOAT32 && entries <= TABLE_ENTRIES &&
+    t->filled = !is_long(runs.run) && codec->dtype != SPC_FLOAT32 && entries <= TABLE_ENTRIES &&
                 entries <= codec->n;
     for (size_t i = 0; t->filled && i < entries; i++) {
         if (spc_dtype_size(codec->dtype) == 2) {
@@ -311,7 +315,7 @@ static uint32_t dequantize_part(const spc_codec *codec, layout runs, const table
                                 const uint8_t *indices, size_t n, uint8_t *out) {
     const uint32_t bits = codec->codebook.bits;
     uint32_t seen = 0;
-    if (runs.run < LONG_RUN) {
+    if (!is_long(runs.run)) {
         return dequantize_short_runs(codec, runs, t, first, indices, n, out);
     }
     while (n > 0) {

@@ -65,28 +65,37 @@ void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, 
     dequantizer->dtype = dtype;
     dequantizer->bits = bits;
     dequantizer->centroids = centroids;
-    for (uint32_t i = 0; dtype != SPC_FLOAT32 && i < 1u << bits; i++) {
-        if (spc_dtype_size(dtype) == 2) {
-            spc_narrow_to(dtype, centroids[i], (uint8_t *)&dequantizer->halves[i]);
-        } else {
+    for (uint32_t i = 0; !spc_is_float32(dtype) && i < 1u << bits; i++) {
+        if (!spc_is_half(dtype)) {
             spc_narrow_to(dtype, centroids[i], &dequantizer->bytes[i]);
+        } else if (!SPC_ONE_SET) {
+            spc_narrow_to(dtype, centroids[i], (uint8_t *)&dequantizer->halves[i]);
         }
     }
+}
+
+/* Halves without a table of them. */
+static uint32_t narrow_each(const spc_dequantizer *dequantizer, const uint8_t *indices, size_t n,
+                            uint8_t *values) {
+    const uint32_t mask = (1u << dequantizer->bits) - 1;
+    uint32_t seen = 0;
+    for (size_t i = 0; i < n; i++, values += 2) {
+        seen |= indices[i];
+        spc_narrow_to(dequantizer->dtype, dequantizer->centroids[indices[i] & mask], values);
+    }
+    return seen;
 }
 
 uint32_t spc_dequantizer_run(const spc_dequantizer *dequantizer, const uint8_t *indices, size_t n,
                              void *values) {
     const spc_kernels *kernels = spc_kernels_get();
     const uint32_t bits = dequantizer->bits;
-    switch (dequantizer->dtype) {
-    case SPC_FLOAT32:
+    if (spc_is_float32(dequantizer->dtype)) {
         return kernels->look_up_f32(dequantizer->centroids, bits, indices, n, values);
-    case SPC_FLOAT16:
-    case SPC_BFLOAT16:
-        return kernels->look_up_u16(dequantizer->halves, bits, indices, n, values);
-    case SPC_INT8:
-    case SPC_UINT8:
-        break;
+    }
+    if (spc_is_half(dequantizer->dtype)) {
+        return SPC_ONE_SET ? narrow_each(dequantizer, indices, n, values)
+                           : kernels->look_up_u16(dequantizer->halves, bits, indices, n, values);
     }
     return kernels->look_up_u8(dequantizer->bytes, bits, indices, n, values);
 }

@@ -10,18 +10,24 @@
 #if SPC_HOSTED
 #define SPC_BLOCK 2048
 #else
-#define SPC_BLOCK 256
+#define SPC_BLOCK 64
 #endif
+
+/* Tables of one byte for each integer, or for each index of a codebook. */
+#define SPC_INTEGER_TABLE (SPC_HAS_DTYPE(SPC_INT8) || SPC_HAS_DTYPE(SPC_UINT8) ? 256 : 1)
+
+/* Tables that only pay where there are vectors, and are more than there is of stack elsewhere. */
+#define SPC_VECTOR_TABLE (SPC_ONE_SET ? 1 : SPC_MAX_CENTROIDS)
 
 typedef struct spc_quantizer {
     spc_dtype dtype;
     uint32_t bits;
     const int32_t *thresholds; /* float32 needs no more */
-    int16_t keys16[SPC_MAX_CENTROIDS];
+    int16_t keys16[SPC_VECTOR_TABLE];
     /* Integers: the index of each of the 256, and the integers not above each threshold, if all of
      * them fit */
-    uint8_t lut[256];
-    int8_t keys8[SPC_MAX_CENTROIDS];
+    uint8_t lut[SPC_INTEGER_TABLE];
+    int8_t keys8[SPC_VECTOR_TABLE];
     int keys8_fit;
 } spc_quantizer;
 
@@ -39,8 +45,8 @@ typedef struct spc_dequantizer {
     spc_dtype dtype;
     uint32_t bits;
     const float *centroids; /* float32 needs no more */
-    uint16_t halves[SPC_MAX_CENTROIDS];
-    uint8_t bytes[SPC_MAX_CENTROIDS];
+    uint16_t halves[SPC_VECTOR_TABLE];
+    uint8_t bytes[SPC_INTEGER_TABLE];
 } spc_dequantizer;
 
 void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, uint32_t bits,

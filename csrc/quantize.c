@@ -51,20 +51,33 @@ static int floor_of_key(int32_t key) {
 static void init_integer(spc_quantizer *quantizer) {
     const int low = quantizer->dtype == SPC_INT8 ? -128 : 0;
     uint32_t count = (1u << quantizer->bits) - 1, index = 0;
-    quantizer->keys8_fit = 1;
     for (int value = low; value < low + 256; value++) {
-        for (; index < count; index++) {
-            int below = floor_of_key(quantizer->thresholds[index]);
-            if (below >= value) {
-                break;
-            }
-            quantizer->keys8_fit &= below >= low;
-            quantizer->keys8[index] = (int8_t)(below - low - 128);
+        while (index < count && floor_of_key(quantizer->thresholds[index]) < value) {
+            index++;
         }
         quantizer->lut[(uint8_t)value] = (uint8_t)index;
     }
-    for (; index < count; index++) { /* nothing is above these */
-        quantizer->keys8[index] = 127;
+}
+
+/* Keys as the kernel takes them: from the least integer on.  Nothing is above the last ones. */
+static void init_keys8(spc_quantizer *quantizer) {
+    const int low = quantizer->dtype == SPC_INT8 ? -128 : 0;
+    quantizer->keys8_fit = 1;
+    for (uint32_t i = 0; i + 1 < 1u << quantizer->bits; i++) {
+        const int below = floor_of_key(quantizer->thresholds[i]) - low;
+        quantizer->keys8_fit &= below >= 0;
+        quantizer->keys8[i] = (int8_t)((below < 255 ? below : 255) - 128);
+    }
+}
+
+/* Halves without a table of thresholds in their format. */
+static void quantize_halves(const spc_quantizer *quantizer, const uint16_t *values, size_t n,
+                            uint8_t *indices) {
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t wide = quantizer->dtype == SPC_BFLOAT16 ? spc_widen_bfloat16(values[i])
+                                                               : spc_widen_float16(values[i]);
+        indices[i] = (uint8_t)spc_index_of_key(quantizer->thresholds, quantizer->bits,
+                                               spc_key_of_bits(wide));
     }
 }
 
@@ -74,11 +87,14 @@ void spc_quantizer_init(spc_quantizer *quantizer, const int32_t *thresholds, uin
     quantizer->bits = bits;
     quantizer->thresholds = thresholds;
     if (spc_is_half(dtype)) {
-        for (uint32_t i = 0; i + 1 < 1u << bits; i++) {
+        for (uint32_t i = 0; !SPC_ONE_SET && i + 1 < 1u << bits; i++) {
             quantizer->keys16[i] = spc_key16_below(thresholds[i], dtype == SPC_BFLOAT16);
         }
     } else if (!spc_is_float32(dtype)) {
         init_integer(quantizer);
+        if (spc_kernels_get()->quantize_i8) {
+            init_keys8(quantizer);
+        }
     }
 }
 
@@ -89,7 +105,11 @@ void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_
     if (spc_is_float32(quantizer->dtype)) {
         kernels->quantize_f32(quantizer->thresholds, bits, values, n, indices);
     } else if (spc_is_half(quantizer->dtype)) {
-        kernels->quantize_f16(quantizer->keys16, bits, values, n, indices);
+        if (SPC_ONE_SET) {
+            quantize_halves(quantizer, values, n, indices);
+        } else {
+            kernels->quantize_f16(quantizer->keys16, bits, values, n, indices);
+        }
     } else if (kernels->quantize_i8 && quantizer->keys8_fit && bits <= SPC_QUANTIZE_I8_BITS) {
         uint8_t flip = quantizer->dtype == SPC_UINT8 ? 0x80 : 0;
         kernels->quantize_i8(quantizer->keys8, bits, flip, values, n, indices);
