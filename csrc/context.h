@@ -93,6 +93,20 @@ typedef struct spc_context_place {
     uint8_t is_set;
 } spc_context_place;
 
+/* A decision that has been coded: where the biases of its context are, what was predicted, and by
+ * how much that was mistaken. */
+typedef struct spc_context_lesson {
+    int16_t *bias;
+    uint32_t node;
+    int32_t logit, mistake;
+} spc_context_lesson;
+
+/* What is learned of each node beside the biases of contexts; the first entries are not used. */
+typedef struct spc_context_learned {
+    uint32_t gain[SPC_CONTEXT_NODES + 1];
+    int16_t bias[SPC_CONTEXT_NODES + 1]; /* in this channel */
+} spc_context_learned;
+
 /* Of a coder while it goes through a feature. */
 typedef struct spc_context_state {
     const spc_planes *planes;
@@ -103,6 +117,8 @@ typedef struct spc_context_state {
     spc_context_inputs inputs;
     int16_t sums[SPC_CONTEXT_BLOCK * SPC_CONTEXT_UNITS];
 #endif
+    spc_context_learned learned;
+    spc_context_lesson before[4];
     /* of a kernel that has no vectors: inputs that are in the row, by columns from -REACH on;
      * places of the channel's taps, their inputs, and the sums of each unit */
     uint32_t inside[2 * SPC_CONTEXT_REACH + 1];

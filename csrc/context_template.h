@@ -61,27 +61,13 @@ CONTEXT_INLINE uint32_t code_bit(const direction *way, int32_t logit, uint32_t b
     return bit;
 }
 
-/* A decision that has been coded: where the biases of its context are, what was predicted, and by
- * how much that was mistaken. */
-typedef struct lesson {
-    int16_t *bias;
-    uint32_t node;
-    int32_t logit, mistake;
-} lesson;
-
 /* >> of a negative number rounds down, with every compiler that we know.  Nothing here is clamped:
  * it would take longer, and what goes out of range by some strange feature may as well wrap. */
 CONTEXT_INLINE void correct(int16_t *bias, int32_t mistake, uint32_t shift) {
     *bias = (int16_t)(*bias + ((mistake + (1 << (shift - 1))) >> shift));
 }
 
-/* What is learned of each node beside the biases of contexts; the first entries are not used. */
-typedef struct learned {
-    uint32_t gain[SPC_CONTEXT_NODES + 1];
-    int16_t bias[SPC_CONTEXT_NODES + 1]; /* in this channel */
-} learned;
-
-CONTEXT_INLINE void learn(learned *all, const lesson *from) {
+CONTEXT_INLINE void learn(spc_context_learned *all, const spc_context_lesson *from) {
     all->gain[from->node] += (uint32_t)((from->mistake * from->logit) >> 15);
     correct(&from->bias[from->node], from->mistake, 9);
     correct(&all->bias[from->node], from->mistake, 9);
@@ -92,10 +78,11 @@ CONTEXT_INLINE int32_t scaled(int32_t logit, uint32_t gain) {
 }
 
 /* `index` is of use to an encoder alone.  lefts: of each node, `left_step` apart */
-CONTEXT_INLINE uint32_t code_index(learned *all, int16_t *low_bias, const direction *way,
-                                   int16_t *bias, const spc_context_logit *logits,
-                                   const int8_t *lefts, uint32_t left_step, uint32_t index,
-                                   uint32_t bits, lesson *before) {
+CONTEXT_INLINE uint32_t code_index(spc_context_learned *all, int16_t *low_bias,
+                                   const direction *way, int16_t *bias,
+                                   const spc_context_logit *logits, const int8_t *lefts,
+                                   uint32_t left_step, uint32_t index, uint32_t bits,
+                                   spc_context_lesson *before) {
     const uint32_t node_bits = bits < 4 ? bits : 4;
     uint32_t node = 1;
     UNROLLED
@@ -105,7 +92,7 @@ CONTEXT_INLINE uint32_t code_index(learned *all, int16_t *low_bias, const direct
         const int32_t left = lefts[(node - 1) * left_step] * 16;
         const int32_t better = scaled(logit, all->gain[node]) + left + corrected;
         learn(all, &before[i]);
-        before[i] = (lesson){bias, node, logit, 0};
+        before[i] = (spc_context_lesson){bias, node, logit, 0};
         node = 2 * node + code_bit(way, better, index >> (bits - 1 - i) & 1, &before[i].mistake);
     }
     UNROLLED
@@ -118,32 +105,33 @@ CONTEXT_INLINE uint32_t code_index(learned *all, int16_t *low_bias, const direct
     return node - (1u << bits);
 }
 
-/* Goes through the symbols; a decoder leaves them there. */
+/* Goes through the symbols; a decoder leaves them there.  What it learns is in the work and not on
+ * the stack if so wanted: not for one bit, of which it is a few registers. */
 CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uint8_t *symbols,
-                             uint32_t bits) {
+                             uint32_t bits, int in_work) {
     const spc_planes *planes = state->planes;
     const uint32_t node_bits = bits < 4 ? bits : 4, near = bits < 2 ? bits : 2, far = bits - near;
     const size_t columns = planes->columns, stride = bits == 1 ? 1 : (size_t)1 << node_bits;
     const uint8_t *model = planes->model->bytes + SPC_MODEL_HEADER;
     static const uint8_t nothing[SPC_CONTEXT_BLOCK]; /* above the first row */
     /* Lessons are learned one symbol late, so that a prediction need not wait for the one before */
-    lesson before[4];
-    learned all;
+    spc_context_lesson own_before[4], *const before = in_work ? state->before : own_before;
+    spc_context_learned own, *const all = in_work ? &state->learned : &own;
     int16_t *bias = state->bias, *low_bias = state->low_bias;
     const int8_t *lefts;
     uint8_t *at = symbols;
     for (uint32_t node = 1; node < 1u << node_bits; node++) {
-        all.gain[node] = 65536;
+        all->gain[node] = 65536;
     }
     for (uint32_t c = 0; c < planes->channels; c++) {
         state->block.channel = c;
         model = spc_context_start_channel(state, model);
         lefts = (const int8_t *)state->net.channel.lefts;
         for (uint32_t node = 1; node < 1u << node_bits; node++) {
-            all.bias[node] = 0;
+            all->bias[node] = 0;
         }
         for (uint32_t k = 0; k < node_bits; k++) {
-            before[k] = (lesson){bias, 1, 0, 0}; /* nothing */
+            before[k] = (spc_context_lesson){bias, 1, 0, 0}; /* nothing */
         }
         for (size_t row = 0; row < planes->rows; row++) {
             /* top bits of symbols: above, above to the left, to the left, and left of that */
@@ -159,7 +147,7 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
                 for (size_t i = 0; i < count; i++) {
                     uint32_t index;
                     seen |= (uint32_t)(above[i] >> far) << 3 * near;
-                    index = code_index(&all, low_bias, way, bias + (seen >> near << node_bits),
+                    index = code_index(all, low_bias, way, bias + (seen >> near << node_bits),
                                        logits + i * stride, lefts + (seen & ((1u << 2 * near) - 1)),
                                        1u << 2 * near, at[i], bits, before);
                     if (!way->encoder) {
@@ -181,18 +169,18 @@ CONTEXT_INLINE void code_with(spc_context_state *state, const direction *way, ui
     const uint32_t bits = state->planes->bits;
     switch (bits) {
     case 1:
-        code_all(state, way, symbols, 1);
+        code_all(state, way, symbols, 1, 0);
         return;
 #if !CONTEXT_SMALL
     case 2:
-        code_all(state, way, symbols, 2);
+        code_all(state, way, symbols, 2, 0);
         return;
     case 3:
-        code_all(state, way, symbols, 3);
+        code_all(state, way, symbols, 3, 0);
         return;
 #endif
     default:
-        code_all(state, way, symbols, bits);
+        code_all(state, way, symbols, bits, !SPC_HOSTED);
     }
 }
 

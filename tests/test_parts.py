@@ -146,3 +146,18 @@ def test_parts_are_small(dtype: int, coder: int, most: int, tmp_path: Path) -> N
     if shutil.which("arm-none-eabi-gcc") is None:
         pytest.skip("arm-none-eabi-gcc is not installed")
     assert _flash(tmp_path, dtype, coder) <= most
+
+
+@pytest.mark.emulator
+def test_stacks_are_small(tmp_path: Path) -> None:
+    """No function takes more than 384 bytes of it, whatever is built; none grows with its input."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    for source in SOURCES:
+        made = tmp_path / f"{source.stem}.o"
+        flags = ["-Os", "-std=c11", "-ffreestanding", "-fstack-usage", "-I", CSRC / "include"]
+        _run(["arm-none-eabi-gcc", *CORTEX_M4F, *flags, "-c", source, "-o", made])
+        for line in made.with_suffix(".su").read_text().splitlines():
+            _, size, kind = line.split("\t")
+            assert kind == "static", line
+            assert int(size) <= 384, line
