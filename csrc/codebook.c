@@ -6,7 +6,7 @@ int32_t spc_float_key(float x) {
 }
 
 /* A finite float is mantissa * 2^(exponent - 150). */
-static int64_t split(float x, int32_t *exponent) {
+static int64_t split_float(float x, int32_t *exponent) {
     uint32_t bits = spc_bits_of_float(x), field = bits >> 23 & 0xffu, mantissa = bits & 0x7fffffu;
     *exponent = field ? (int32_t)field : 1;
     mantissa |= field ? 0x800000u : 0;
@@ -35,7 +35,7 @@ static int64_t floor_shift(int64_t x, int32_t shift) {
 static int32_t threshold_between(float low, float high) {
     enum { most = 38 };
     int32_t exponent_a, exponent_b, unit, length = 0, shift;
-    int64_t a = split(low, &exponent_a), b = split(high, &exponent_b), sum, mantissa;
+    int64_t a = split_float(low, &exponent_a), b = split_float(high, &exponent_b), sum, mantissa;
     int32_t greater = exponent_a > exponent_b ? exponent_a : exponent_b;
     unit = exponent_a < exponent_b ? exponent_a : exponent_b;
     unit = unit < greater - most ? greater - most : unit;

@@ -163,7 +163,7 @@ static sizes sizes_of(const spc_planes *planes) {
     return most;
 }
 
-static size_t work_size(const spc_planes *planes) {
+static size_t context_work_size(const spc_planes *planes) {
     const sizes most = sizes_of(planes);
     size_t size = sizeof(spc_context_state) + _Alignof(spc_context_state) - 1 +
                   most.taps * (sizeof(spc_context_place) + sizeof(uint32_t)) +
@@ -176,7 +176,7 @@ static size_t work_size(const spc_planes *planes) {
 }
 
 /* The state at the start of `work`. */
-static spc_context_state *start(const spc_planes *planes, void *work) {
+static spc_context_state *start_context(const spc_planes *planes, void *work) {
     const uint32_t bits = planes->bits;
     const uintptr_t misaligned = (uintptr_t)work % _Alignof(spc_context_state);
     uint8_t *at = (uint8_t *)work + (misaligned ? _Alignof(spc_context_state) - misaligned : 0);
@@ -515,15 +515,16 @@ int spc_context_decode_reference(spc_context_state *state, const uint8_t *payloa
     return decode_with(state, payload, len, symbols);
 }
 
-static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *payload, size_t cap,
-                     void *work, size_t work_len) {
+static size_t encode_context(const spc_planes *planes, const uint8_t *indices, uint8_t *payload,
+                             size_t cap, void *work, size_t work_len) {
     (void)work_len;
-    return spc_kernels_get()->context_encode(start(planes, work), indices, payload, cap);
+    return spc_kernels_get()->context_encode(start_context(planes, work), indices, payload, cap);
 }
 
-static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
-                         uint8_t *indices, void *work, size_t work_len) {
-    spc_context_state *state = start(planes, work);
+static spc_status decode_context(const spc_planes *planes, const uint8_t *payload,
+                                 size_t payload_len, uint8_t *indices, void *work,
+                                 size_t work_len) {
+    spc_context_state *state = start_context(planes, work);
     const int done = spc_kernels_get()->context_decode(state, payload, payload_len, indices);
     (void)work_len;
     return done ? SPC_OK : SPC_ERROR_CORRUPT;
@@ -532,8 +533,8 @@ static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_
 const spc_coder_ops spc_coder_context_ops = {
     .planar = 1,
     .needs_model = 1,
-    .work_size = work_size,
-    .encode = encode,
+    .work_size = context_work_size,
+    .encode = encode_context,
 #if SPC_HOSTED
     .rival = &spc_coder_range_ops,
     .rival_number = SPC_CODER_RANGE,
@@ -541,6 +542,6 @@ const spc_coder_ops spc_coder_context_ops = {
 };
 
 const spc_decoder_ops spc_decoder_context_ops = {
-    .work_size = work_size,
-    .decode = decode,
+    .work_size = context_work_size,
+    .decode = decode_context,
 };

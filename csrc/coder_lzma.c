@@ -7,13 +7,13 @@
 #include "lzma_encoder.h"
 #include "lzma_format.h"
 
-static size_t work_size(const spc_planes *planes) {
+static size_t lzma_work_size(const spc_planes *planes) {
     size_t packed_len = spc_packed_size(planes->n, planes->bits);
     return packed_len + spc_lzma_encoder_work_size(packed_len);
 }
 
-static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *payload, size_t cap,
-                     void *work, size_t work_len) {
+static size_t encode_lzma(const spc_planes *planes, const uint8_t *indices, uint8_t *payload,
+                          size_t cap, void *work, size_t work_len) {
     size_t packed_len = spc_packed_size(planes->n, planes->bits);
     uint8_t *packed = work;
     if (packed_len < SPC_LZMA_MIN_INPUT) {
@@ -25,6 +25,6 @@ static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *
 }
 
 const spc_coder_ops spc_coder_lzma_ops = {
-    .work_size = work_size,
-    .encode = encode,
+    .work_size = lzma_work_size,
+    .encode = encode_lzma,
 };

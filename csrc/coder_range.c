@@ -192,13 +192,13 @@ static size_t piece_size(size_t counters) {
     return counters * sizeof(uint16_t) + LONG_PIECE <= 2048 ? LONG_PIECE : PIECE;
 }
 
-static size_t work_size(const spc_planes *planes) {
+static size_t range_work_size(const spc_planes *planes) {
     const size_t counters = most_counters(planes);
     /* one byte to align counters */
     return 1 + counters * sizeof(uint16_t) + piece_size(counters);
 }
 
-static void start(state *coding, const spc_planes *planes, void *work) {
+static void start_range(state *coding, const spc_planes *planes, void *work) {
     const uintptr_t odd = (uintptr_t)work & 1;
     const size_t counters = most_counters(planes);
     memset(coding, 0, sizeof *coding);
@@ -352,15 +352,15 @@ static __attribute__((noinline)) void put_piece(const state *coding, spc_range_e
 
 #endif
 
-static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *payload, size_t cap,
-                     void *work, size_t work_len) {
+static size_t encode_range(const spc_planes *planes, const uint8_t *indices, uint8_t *payload,
+                           size_t cap, void *work, size_t work_len) {
     spc_range_encoder rc;
     state coding;
     (void)work_len;
     if (!spc_range_encoder_start_short(&rc, payload, cap)) {
         return 0;
     }
-    start(&coding, planes, work);
+    start_range(&coding, planes, work);
     coding.at.known = coding.at.n;
     for (uint32_t channel = 0; channel < planes->channels; channel++) {
         start_channel(&coding, indices + channel * (size_t)coding.at.n);
@@ -443,8 +443,8 @@ static inline void get_piece(const state *coding, const row_questions *row, uint
     *rc = local;
 }
 
-static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
-                         uint8_t *indices, void *work, size_t work_len) {
+static spc_status decode_range(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
+                               uint8_t *indices, void *work, size_t work_len) {
     spc_range_decoder rc;
     row_questions row;
     state coding;
@@ -453,7 +453,7 @@ static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_
         return SPC_ERROR_CORRUPT;
     }
     spc_range_decoder_start(&rc, payload, payload_len);
-    start(&coding, planes, work);
+    start_range(&coding, planes, work);
     for (uint32_t channel = 0; channel < planes->channels; channel++) {
         uint8_t *plane = indices + channel * (size_t)coding.at.n;
         start_channel(&coding, plane);
@@ -526,11 +526,11 @@ int spc_range_model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32
 
 const spc_coder_ops spc_coder_range_ops = {
     .planar = 1,
-    .work_size = work_size,
-    .encode = encode,
+    .work_size = range_work_size,
+    .encode = encode_range,
 };
 
 const spc_decoder_ops spc_decoder_range_ops = {
-    .work_size = work_size,
-    .decode = decode,
+    .work_size = range_work_size,
+    .decode = decode_range,
 };

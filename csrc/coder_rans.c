@@ -36,7 +36,7 @@
 
 /* ------------------------------------------------------------------ groups, classes, lanes */
 
-typedef struct layout {
+typedef struct rans_layout {
     uint32_t bits;
     uint32_t group;      /* indices that are coded as one value */
     uint32_t classes;    /* of values, in the model */
@@ -45,7 +45,7 @@ typedef struct layout {
     unsigned lanes;      /* states */
     int wide;            /* a class may have more than one value */
     const uint8_t *body; /* of the model */
-} layout;
+} rans_layout;
 
 static uint32_t group_of(uint32_t bits) {
     return bits == 1 ? 4 : bits < 4 ? 2 : 1;
@@ -55,8 +55,8 @@ static uint32_t classes_of(uint32_t bits) {
     return bits > 4 ? CLASSES_WIDE : 1u << bits * group_of(bits);
 }
 
-static layout layout_of(const spc_planes *planes) {
-    layout of;
+static rans_layout rans_layout_of(const spc_planes *planes) {
+    rans_layout of;
     of.bits = planes->bits;
     of.group = group_of(planes->bits);
     of.classes = classes_of(planes->bits);
@@ -82,7 +82,7 @@ static uint32_t frequency_of(uint32_t packed) {
     return packed & (TOTAL - 1);
 }
 
-static uint32_t width_of(uint32_t packed) {
+static uint32_t class_width(uint32_t packed) {
     return packed >> TOTAL_BITS;
 }
 
@@ -95,11 +95,11 @@ int spc_rans_model_valid(const uint8_t *body, size_t len, uint32_t bits, uint32_
         uint32_t total = 0, covered = 0;
         for (uint32_t i = 0; i < classes; i++, body += 2) {
             const uint32_t packed = load_le16(body);
-            if (frequency_of(packed) == 0 || width_of(packed) > WIDTH_MOST) {
+            if (frequency_of(packed) == 0 || class_width(packed) > WIDTH_MOST) {
                 return 0;
             }
             total += frequency_of(packed);
-            covered += 1u << width_of(packed);
+            covered += 1u << class_width(packed);
         }
         if (total != TOTAL || covered != values) {
             return 0;
@@ -122,7 +122,7 @@ static void join(const uint8_t *indices, size_t count, uint32_t bits, uint8_t *v
     }
 }
 
-static void split(const uint8_t *values, size_t count, uint32_t bits, uint8_t *indices) {
+static void split_groups(const uint8_t *values, size_t count, uint32_t bits, uint8_t *indices) {
     if (bits == 1) {
         for (size_t i = 0; i < count; i++) {
             const uint32_t four = values[i];
@@ -138,8 +138,8 @@ static void split(const uint8_t *values, size_t count, uint32_t bits, uint8_t *i
 }
 
 /* Groups `from` .. `from + count - 1` of a channel, in `room` or where they are. */
-static const uint8_t *grouped(const layout *of, const uint8_t *plane, size_t from, size_t count,
-                              uint8_t *room) {
+static const uint8_t *grouped(const rans_layout *of, const uint8_t *plane, size_t from,
+                              size_t count, uint8_t *room) {
     const size_t most = of->plane / of->group - from, whole = most < count ? most : count;
     if (of->group == 1) {
         return plane + from;
@@ -154,7 +154,7 @@ static const uint8_t *grouped(const layout *of, const uint8_t *plane, size_t fro
 }
 
 /* The reverse.  Returns whether a short group has other values than 0 behind its end. */
-static int ungrouped(const layout *of, uint8_t *plane, size_t from, size_t count,
+static int ungrouped(const rans_layout *of, uint8_t *plane, size_t from, size_t count,
                      const uint8_t *values) {
     const size_t most = of->plane / of->group - from, whole = most < count ? most : count;
     const size_t tail = of->plane % of->group;
@@ -162,11 +162,11 @@ static int ungrouped(const layout *of, uint8_t *plane, size_t from, size_t count
     if (of->group == 1) {
         return 0;
     }
-    split(values, whole, of->bits, plane + from * of->group);
+    split_groups(values, whole, of->bits, plane + from * of->group);
     if (whole == count) {
         return 0;
     }
-    split(values + whole, 1, of->bits, last);
+    split_groups(values + whole, 1, of->bits, last);
     memcpy(plane + (from + whole) * of->group, last, tail);
     return values[whole] >> tail * of->bits != 0;
 }
@@ -185,17 +185,17 @@ typedef struct encoded_class {
     uint8_t width, first;
 } encoded_class;
 
-typedef struct encoder {
+typedef struct rans_encoder {
     encoded_class classes[CLASSES_MOST];
     uint8_t class_of[256]; /* by value; unused where a class is one value */
     uint8_t chunk[CHUNK];
     uint32_t states[LANES_MOST];
     uint8_t *at, *end; /* of the payload so far, and of the room */
-} encoder;
+} rans_encoder;
 
-static size_t encode_work_size(const spc_planes *planes) {
+static size_t rans_encode_work_size(const spc_planes *planes) {
     (void)planes;
-    return sizeof(encoder) + 7;
+    return sizeof(rans_encoder) + 7;
 }
 
 /* floor(2^44 / frequency) + 1. */
@@ -209,7 +209,7 @@ static uint64_t reciprocal(uint32_t frequency) {
 #endif
 }
 
-static void prepare_encoder(encoder *e, const uint8_t *body, uint32_t classes) {
+static void prepare_encoder(rans_encoder *e, const uint8_t *body, uint32_t classes) {
     uint32_t start = 0, first = 0;
     for (uint32_t i = 0; i < classes; i++) {
         const uint32_t packed = load_le16(body + 2 * i), frequency = frequency_of(packed);
@@ -218,7 +218,7 @@ static void prepare_encoder(encoder *e, const uint8_t *body, uint32_t classes) {
         to->frequency = (uint16_t)frequency;
         to->others = (uint16_t)(TOTAL - frequency);
         to->start = (uint16_t)start;
-        to->width = (uint8_t)width_of(packed);
+        to->width = (uint8_t)class_width(packed);
         to->first = (uint8_t)first;
         start += frequency;
         if (classes == CLASSES_WIDE) {
@@ -235,7 +235,8 @@ static void prepare_encoder(encoder *e, const uint8_t *body, uint32_t classes) {
  * The quotient is exact: what is divided is below frequency * 2^20, so the error of the reciprocal
  * adds less than 1 / frequency.
  */
-INLINE uint32_t push(const encoder *e, uint32_t *state, uint32_t value, int wide, uint8_t *to) {
+INLINE uint32_t push(const rans_encoder *e, uint32_t *state, uint32_t value, int wide,
+                     uint8_t *to) {
     const encoded_class *of = e->classes + (wide ? e->class_of[value] : value);
     const uint32_t width = wide ? of->width : 0;
     const uint32_t upper = *state >> 16, full = *state >> (20 - width) >= of->frequency;
@@ -251,7 +252,7 @@ INLINE uint32_t push(const encoder *e, uint32_t *state, uint32_t value, int wide
 
 #if SPEED
 /* As many values, from the end, as the room suffices for in any case; returns how many are left. */
-INLINE size_t push_lanes(encoder *e, const uint8_t *values, size_t count, int wide) {
+INLINE size_t push_lanes(rans_encoder *e, const uint8_t *values, size_t count, int wide) {
     uint32_t a = e->states[0], b = e->states[1], c = e->states[2], d = e->states[3];
     uint8_t *to = e->at;
     for (; count > 0 && e->end - to >= 2 * LANES_MOST; count -= LANES_MOST) {
@@ -266,17 +267,18 @@ INLINE size_t push_lanes(encoder *e, const uint8_t *values, size_t count, int wi
 }
 
 /* By name, or compilers make one function of the two again. */
-static size_t push_plain(encoder *e, const uint8_t *values, size_t count) {
+static size_t push_plain(rans_encoder *e, const uint8_t *values, size_t count) {
     return push_lanes(e, values, count, 0);
 }
 
-static size_t push_wide(encoder *e, const uint8_t *values, size_t count) {
+static size_t push_wide(rans_encoder *e, const uint8_t *values, size_t count) {
     return push_lanes(e, values, count, 1);
 }
 #endif
 
 /* The values from the last to the first.  Returns 0 if the room does not suffice. */
-static int push_all(encoder *e, const uint8_t *values, size_t count, unsigned lanes, int wide) {
+static int push_all(rans_encoder *e, const uint8_t *values, size_t count, unsigned lanes,
+                    int wide) {
     while (count > 0) {
         uint8_t two[2];
         uint32_t kept;
@@ -299,10 +301,10 @@ static int push_all(encoder *e, const uint8_t *values, size_t count, unsigned la
     return 1;
 }
 
-static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *payload, size_t cap,
-                     void *work, size_t work_len) {
-    const layout of = layout_of(planes);
-    encoder *e = aligned(work);
+static size_t encode_rans(const spc_planes *planes, const uint8_t *indices, uint8_t *payload,
+                          size_t cap, void *work, size_t work_len) {
+    const rans_layout of = rans_layout_of(planes);
+    rans_encoder *e = aligned(work);
     (void)work_len;
     if (cap < 4 * of.lanes) {
         return 0;
@@ -341,28 +343,28 @@ static size_t encode(const spc_planes *planes, const uint8_t *indices, uint8_t *
 #define GUESS_SHIFT 6
 #endif
 
-typedef struct decoder {
+typedef struct rans_decoder {
     uint32_t classes[CLASSES_MOST];       /* frequency, first slot from bit 12, number from 24 */
     uint32_t guess[TOTAL >> GUESS_SHIFT]; /* the same */
     uint8_t first[CLASSES_MOST], width[CLASSES_MOST]; /* of the values */
     uint8_t chunk[CHUNK];
     uint32_t states[LANES_MOST];
     const uint8_t *at, *begin; /* what is left of the payload, used up from its end */
-} decoder;
+} rans_decoder;
 
-static size_t decode_work_size(const spc_planes *planes) {
+static size_t rans_decode_work_size(const spc_planes *planes) {
     (void)planes;
-    return sizeof(decoder) + 7;
+    return sizeof(rans_decoder) + 7;
 }
 
-static void prepare_decoder(decoder *d, const uint8_t *body, uint32_t classes) {
+static void prepare_decoder(rans_decoder *d, const uint8_t *body, uint32_t classes) {
     uint32_t start = 0, first = 0, slot = 0;
     for (uint32_t i = 0; i < classes; i++) {
         const uint32_t packed = load_le16(body + 2 * i), frequency = frequency_of(packed);
         const uint32_t class = frequency | start << 12 | i << 24;
         d->classes[i] = class;
         d->first[i] = (uint8_t)first;
-        d->width[i] = (uint8_t)width_of(packed);
+        d->width[i] = (uint8_t)class_width(packed);
         first += 1u << d->width[i];
         start += frequency;
         for (; slot << GUESS_SHIFT < start; slot++) {
@@ -372,7 +374,7 @@ static void prepare_decoder(decoder *d, const uint8_t *body, uint32_t classes) {
 }
 
 /* One value out of one state, which may be below LEAST then. */
-INLINE uint32_t pop(const decoder *d, uint32_t *state, int wide) {
+INLINE uint32_t pop(const rans_decoder *d, uint32_t *state, int wide) {
     const uint32_t slot = *state & (TOTAL - 1);
     uint32_t class = d->guess[slot >> GUESS_SHIFT], x, value;
     while (slot - (class >> 12 & (TOTAL - 1)) >= (class & (TOTAL - 1))) {
@@ -398,7 +400,7 @@ INLINE uint32_t refill(uint32_t *state, const uint8_t *at) {
 }
 
 /* As many values as the payload suffices for in any case; returns how many. */
-INLINE size_t pop_lanes(decoder *from, uint8_t *values, size_t count, int wide) {
+INLINE size_t pop_lanes(rans_decoder *from, uint8_t *values, size_t count, int wide) {
     uint32_t a = from->states[0], b = from->states[1], c = from->states[2], d = from->states[3];
     const uint8_t *at = from->at;
     size_t done = 0;
@@ -417,17 +419,17 @@ INLINE size_t pop_lanes(decoder *from, uint8_t *values, size_t count, int wide) 
     return done;
 }
 
-static size_t pop_plain(decoder *d, uint8_t *values, size_t count) {
+static size_t pop_plain(rans_decoder *d, uint8_t *values, size_t count) {
     return pop_lanes(d, values, count, 0);
 }
 
-static size_t pop_wide(decoder *d, uint8_t *values, size_t count) {
+static size_t pop_wide(rans_decoder *d, uint8_t *values, size_t count) {
     return pop_lanes(d, values, count, 1);
 }
 #endif
 
 /* Returns 0 if the payload does not suffice. */
-static int pop_all(decoder *d, uint8_t *values, size_t count, unsigned lanes, int wide) {
+static int pop_all(rans_decoder *d, uint8_t *values, size_t count, unsigned lanes, int wide) {
     size_t done = 0;
 #if SPEED
     if (lanes == LANES_MOST) {
@@ -448,10 +450,10 @@ static int pop_all(decoder *d, uint8_t *values, size_t count, unsigned lanes, in
     return 1;
 }
 
-static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
-                         uint8_t *indices, void *work, size_t work_len) {
-    const layout of = layout_of(planes);
-    decoder *d = aligned(work);
+static spc_status decode_rans(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
+                              uint8_t *indices, void *work, size_t work_len) {
+    const rans_layout of = rans_layout_of(planes);
+    rans_decoder *d = aligned(work);
     uint32_t wrong = 0;
     (void)work_len;
     if (payload_len < 4 * of.lanes || payload_len % 2 != 0 ||
@@ -485,11 +487,11 @@ static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_
 const spc_coder_ops spc_coder_rans_ops = {
     .planar = 1,
     .needs_model = 1,
-    .work_size = encode_work_size,
-    .encode = encode,
+    .work_size = rans_encode_work_size,
+    .encode = encode_rans,
 };
 
 const spc_decoder_ops spc_decoder_rans_ops = {
-    .work_size = decode_work_size,
-    .decode = decode,
+    .work_size = rans_decode_work_size,
+    .decode = decode_rans,
 };

@@ -34,11 +34,6 @@
 
 /* Biases are in 1/1024, gains in 1/65536. */
 
-CONTEXT_INLINE int32_t clamp(int32_t value, int32_t least, int32_t most) {
-    value = value < least ? least : value;
-    return value > most ? most : value;
-}
-
 typedef struct direction {
     spc_range_encoder *encoder; /* NULL to decode */
     spc_range_decoder *decoder;

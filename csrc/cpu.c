@@ -58,7 +58,7 @@ static uint32_t detect(void) {
     return features;
 }
 
-static const spc_kernels *choose(uint32_t features) {
+static const spc_kernels *choose_kernels(uint32_t features) {
     size_t i = 0;
     while ((rungs[i]->features & features) != rungs[i]->features) {
         i++;
@@ -102,7 +102,7 @@ static _Atomic uint32_t usable;
 void spc_set_cpu_mask(uint32_t mask) {
     uint32_t features = detect() & mask;
     atomic_store_explicit(&usable, features, memory_order_relaxed);
-    atomic_store_explicit(&chosen, choose(features), memory_order_release);
+    atomic_store_explicit(&chosen, choose_kernels(features), memory_order_release);
 }
 
 const spc_kernels *spc_kernels_get(void) {
@@ -122,7 +122,7 @@ uint32_t spc_cpu_features(void) {
 #else
 
 const spc_kernels *spc_kernels_get(void) {
-    return choose(detect());
+    return choose_kernels(detect());
 }
 
 uint32_t spc_cpu_features(void) {

@@ -49,15 +49,15 @@ static arena arena_behind(void *work, size_t work_len, size_t packed_cap) {
     return rest;
 }
 
-static size_t work_size(const spc_planes *planes) {
+static size_t lzma_decode_work_size(const spc_planes *planes) {
     size_t packed_len = spc_packed_size(planes->n, planes->bits);
     lzma_options_lzma options = {.dict_size = spc_lzma_dict_size(packed_len)};
     const lzma_filter filters[] = {{LZMA_FILTER_LZMA1, &options}, {LZMA_VLI_UNKNOWN, NULL}};
     return packed_len + ALIGNMENT + STREAM_OBJECTS + (size_t)lzma_raw_decoder_memusage(filters);
 }
 
-static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
-                         uint8_t *indices, void *work, size_t work_len) {
+static spc_status decode_lzma(const spc_planes *planes, const uint8_t *payload, size_t payload_len,
+                              uint8_t *indices, void *work, size_t work_len) {
     size_t packed_len = spc_packed_size(planes->n, planes->bits);
     arena memory = arena_behind(work, work_len, packed_len);
     lzma_allocator allocator = {arena_alloc, arena_free, &memory};
@@ -91,6 +91,6 @@ static spc_status decode(const spc_planes *planes, const uint8_t *payload, size_
 }
 
 const spc_decoder_ops spc_decoder_lzma_ops = {
-    .work_size = work_size,
-    .decode = decode,
+    .work_size = lzma_decode_work_size,
+    .decode = decode_lzma,
 };

@@ -38,15 +38,15 @@ typedef struct cut {
 } cut;
 
 /* `from` is the best cut to come from, for all cuts from `start` on. */
-typedef struct choice {
+typedef struct cut_choice {
     uint32_t from, start;
-} choice;
+} cut_choice;
 
 /* All the cuts that paths may use, 0 .. last, and room for best_path. */
 typedef struct axis {
     cut *cuts;
     uint32_t last;
-    choice *queue;
+    cut_choice *queue;
 } axis;
 
 /* The last cuts of a path, at most SPC_MAX_CENTROIDS edges of it, in ascending order. */
@@ -67,7 +67,7 @@ static inline double two_sum(double a, double b, double *low) {
 }
 
 /* x = high + *low, of 24 and 29 bits (Dekker): times a float or a weight, both are exact. */
-static inline double split(double x, double *low) {
+static inline double split_double(double x, double *low) {
     double scaled = 536870913.0 * x; /* 2^29 + 1 */
     double high = scaled - (scaled - x);
     *low = x - high;
@@ -82,7 +82,7 @@ static void add(double *sum, double *sum_low, double term) {
 /* Sums of `to` = sums of `from` + sign * those of one value.  All products are exact: a value has
  * 24 bits, a weight 29. */
 static void step(cut *to, const cut *from, double sign, double value, double weight) {
-    double low, high = split(value * value, &low);
+    double low, high = split_double(value * value, &low);
     to->sum = from->sum;
     to->sum_low = from->sum_low;
     to->square = from->square;
@@ -141,7 +141,7 @@ static inline double cluster_error(const cut *a, const cut *b) {
     r = (float)((sum + sum_low) * inverse);
     moved = r * weight;
     twice = two_sum(2 * sum, -moved, &twice_low);
-    part = split(twice, &part_low);
+    part = split_double(twice, &part_low);
     rest = square_low - r * (twice_low + 2 * sum_low);
     shift = (sum - moved) + sum_low;
     error = ((square - r * part) - r * part_low) + rest - shift * shift * inverse;
@@ -183,7 +183,7 @@ static uint32_t crossing(const axis *line, const cut *later, const cut *earlier,
 /* Fill in error, clusters and previous of every cut; report the path to the last one. */
 static void best_path(const axis *line, double price, uint32_t count, path *best) {
     cut *cuts = line->cuts;
-    choice *queue = line->queue;
+    cut_choice *queue = line->queue;
     uint32_t last = line->last, head = 0, tail = 1, kept;
     cuts[0].error = 0;
     cuts[0].clusters = 0;
@@ -204,7 +204,7 @@ static void best_path(const axis *line, double price, uint32_t count, path *best
             continue;
         }
         while (tail > head) {
-            const choice *rival = &queue[tail - 1];
+            const cut_choice *rival = &queue[tail - 1];
             const cut *earlier = &cuts[rival->from];
             if (!overtakes(&cuts[i], earlier, &cuts[rival->start], price)) {
                 start = crossing(line, &cuts[i], earlier, rival->start, start, popped, price);
@@ -363,10 +363,10 @@ size_t spc_fit_kmeans_work_size(size_t n, uint32_t count) {
     size_t cells = (size_t)GRID_PER_CLUSTER * count;
     size_t fixed = (cells + 2) * sizeof(cut) + _Alignof(cut) - 1;
     if (count < 1 || count > SPC_MAX_CENTROIDS || n < count || n > SPC_MAX_ELEMENTS ||
-        n > (SIZE_MAX - fixed) / (sizeof(cut) + sizeof(choice))) {
+        n > (SIZE_MAX - fixed) / (sizeof(cut) + sizeof(cut_choice))) {
         return 0;
     }
-    return fixed + n * (sizeof(cut) + sizeof(choice));
+    return fixed + n * (sizeof(cut) + sizeof(cut_choice));
 }
 
 spc_status spc_fit_kmeans(const float *values, const uint32_t *weights, size_t n, uint32_t count,
@@ -387,7 +387,7 @@ spc_status spc_fit_kmeans(const float *values, const uint32_t *weights, size_t n
     line.cuts = (cut *)(void *)((uint8_t *)work + (misaligned ? _Alignof(cut) - misaligned : 0));
     line.last = (uint32_t)n;
     grid.cuts = line.cuts + n + 1;
-    grid.queue = line.queue = (choice *)(void *)(grid.cuts + cells + 1);
+    grid.queue = line.queue = (cut_choice *)(void *)(grid.cuts + cells + 1);
     status = sum_up(line.cuts, values, weights, n);
     if (status != SPC_OK) {
         return status;

@@ -448,7 +448,7 @@ static choice choose(encoder *e, uint32_t pos, uint32_t state) {
     return best;
 }
 
-static void encode(encoder *e) {
+static void encode_all(encoder *e) {
     put_literal(e); /* the first byte, which the hash table knows already: as position 0 */
     while (e->pos < e->len && !e->rc.full) {
         choice now;
@@ -502,7 +502,7 @@ size_t spc_lzma_encode(const uint8_t *input, size_t input_len, uint8_t *output, 
     e->input = input;
     e->len = (uint32_t)input_len;
     if (input_len > 0) {
-        encode(e);
+        encode_all(e);
     }
     end = spc_range_finish(&e->rc);
     return end ? (size_t)(end - output) : 0;

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-CSRC = Path(__file__).resolve().parent.parent / "csrc"
+ROOT = Path(__file__).resolve().parent.parent
+CSRC, AMALGAMATE = ROOT / "csrc", ROOT / "scripts" / "amalgamate"
 HOST_ONLY = {"fit.c", "decoder_lzma.c"}  # doubles; liblzma
 SOURCES = [path for path in sorted(CSRC.glob("*.c")) if path.name not in HOST_ONLY]
 
@@ -63,16 +64,21 @@ def _frames(cases: list[list[object]], **environment: str) -> list[list[str]]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds a library as on Linux")
-def test_parts_make_the_same_frames(tmp_path: Path) -> None:
+@pytest.mark.parametrize("files", ["csrc", "two files"])
+def test_parts_make_the_same_frames(files: str, tmp_path: Path) -> None:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler is installed")
     library = tmp_path / "libparts.so"
-    parts = ["HOSTED=0", "ONE_SET=1", "CODERS=0x7", "DTYPES=0x9", "GROUPS=0", "SELF_DESCRIBING=0"]
+    parts = ["HOSTED=0", "CODERS=0x7", "DTYPES=0x9", "GROUPS=0", "SELF_DESCRIBING=0"]
     flags = ["-O1", "-shared", "-fPIC", "-std=c11", "-Werror", "-Wall", "-Wextra"]
     defined = [f"-DSPC_{part}" for part in parts]
-    include = ["-I", CSRC / "include"]
-    # with fit.c, which the binding asks for
-    _run(["cc", *flags, *defined, *include, *SOURCES, CSRC / "fit.c", "-o", library])
+    if files == "csrc":
+        # with fit.c, which the binding asks for
+        include: list[str | Path] = ["-I", CSRC / "include", "-DSPC_ONE_SET=1"]
+        _run(["cc", *flags, *defined, *include, *SOURCES, CSRC / "fit.c", "-o", library])
+    else:
+        _run([sys.executable, AMALGAMATE, tmp_path])
+        _run(["cc", *flags, *defined, tmp_path / "splitcodec.c", "-o", library])
     chosen = {"SPLITCODEC_BINDING": "cffi", "SPLITCODEC_LIBRARY": str(library)}
     built: list[list[object]] = [
         [dtype, coder, 1] for dtype in ("float32", "int8") for coder in ("pack", "lzma", "range")
@@ -89,6 +95,34 @@ def test_parts_make_the_same_frames(tmp_path: Path) -> None:
     for case, whole, part in zip(left_out, _frames(left_out), _frames(left_out, **chosen)):
         assert whole[1] == "decodes"
         assert part[0] == "ArgumentError", case
+
+
+def test_names_are_of_one_file() -> None:
+    """Of functions and types that files have for themselves, so that they can be one file."""
+    where: dict[str, str] = {}
+    for path in [*SOURCES, CSRC / "fit.c"]:
+        text = re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.DOTALL)
+        own = set(re.findall(r"^(?:static|INLINE)\b[^;={]*?\b(\w+)\(", text, re.MULTILINE))
+        own |= set(re.findall(r"^\} (\w+);", text, re.MULTILINE))
+        for name in own - {"__attribute__"}:
+            assert where.setdefault(name, path.name) == path.name, name
+
+
+@pytest.mark.parametrize(
+    "compiler",
+    [
+        "clang-19",
+        "arm-linux-gnueabihf-gcc",
+        "s390x-linux-gnu-gcc",
+        "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb -ffreestanding",
+    ],
+)
+def test_two_files_compile(compiler: str, tmp_path: Path) -> None:
+    if shutil.which(compiler.split()[0]) is None:
+        pytest.skip(f"{compiler.split()[0]} is not installed")
+    _run([sys.executable, AMALGAMATE, tmp_path])
+    flags = ["-Os", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-c"]
+    _run([*compiler.split(), *flags, tmp_path / "splitcodec.c", "-o", tmp_path / "splitcodec.o"])
 
 
 # ------------------------------------------------------------------ what it takes
@@ -116,7 +150,7 @@ def _flash(folder: Path, dtype: int, coder: int) -> int:
     app.write_text(APP)
     parts = [f"-DSPC_CODERS={1 | 1 << coder}", f"-DSPC_DTYPES={1 << dtype}", "-DSPC_GROUPS=0"]
     parts += ["-DSPC_SELF_DESCRIBING=0"]
-    given = [f"-DDTYPE={dtype}", f"-DCODER={coder}", "-I", CSRC / "include"]
+    given = [f"-DDTYPE={dtype}", f"-DCODER={coder}", f"-I{CSRC / 'include'}"]
     flags = ["-Os", "-std=c11", "-ffreestanding", "-ffunction-sections", "-fdata-sections"]
     around = [*CORTEX_M4F, *flags, *parts, *given]
     _run(["arm-none-eabi-gcc", *around, app, *SOURCES, *LINK, "-Wl,-e,encoded", "-o", made])
@@ -155,7 +189,7 @@ def test_stacks_are_small(tmp_path: Path) -> None:
         pytest.skip("arm-none-eabi-gcc is not installed")
     for source in SOURCES:
         made = tmp_path / f"{source.stem}.o"
-        flags = ["-Os", "-std=c11", "-ffreestanding", "-fstack-usage", "-I", CSRC / "include"]
+        flags = ["-Os", "-std=c11", "-ffreestanding", "-fstack-usage", f"-I{CSRC / 'include'}"]
         _run(["arm-none-eabi-gcc", *CORTEX_M4F, *flags, "-c", source, "-o", made])
         for line in made.with_suffix(".su").read_text().splitlines():
             _, size, kind = line.split("\t")

@@ -57,7 +57,7 @@ SOURCES = {
     "pack": (
         '#include "coder_pack.c"',
         ("pack",),
-        ("0", "encode(planes, in, out, cap, 0, 0)", "decode(planes, in, len, out, 0, 0)"),
+        ("0", "encode_pack(planes, in, out, cap, 0, 0)", "decode_pack(planes, in, len, out, 0, 0)"),
     ),
     "lzma": (
         '#include "lzma_encoder.h"\n#include "coder.h"',
@@ -73,27 +73,27 @@ SOURCES = {
         '#include "coder_range.c"',
         ("pack",),
         (
-            "work_size(planes)",
-            "encode(planes, in, out, cap, work, work_len)",
-            "decode(planes, in, len, out, work, work_len)",
+            "range_work_size(planes)",
+            "encode_range(planes, in, out, cap, work, work_len)",
+            "decode_range(planes, in, len, out, work, work_len)",
         ),
     ),
     "rans": (
         '#include "coder_rans.c"',
         ("pack",),
         (
-            "encode_work_size(planes)",
-            "encode(planes, in, out, cap, work, work_len)",
-            "decode(planes, in, len, out, work, work_len)",
+            "rans_encode_work_size(planes)",
+            "encode_rans(planes, in, out, cap, work, work_len)",
+            "decode_rans(planes, in, len, out, work, work_len)",
         ),
     ),
     "context": (
         '#include "coder_context.c"',
         ("pack",),
         (
-            "work_size(planes)",
-            "encode(planes, in, out, cap, work, work_len)",
-            "decode(planes, in, len, out, work, work_len)",
+            "context_work_size(planes)",
+            "encode_context(planes, in, out, cap, work, work_len)",
+            "decode_context(planes, in, len, out, work, work_len)",
         ),
     ),
 }
