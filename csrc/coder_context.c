@@ -535,10 +535,8 @@ const spc_coder_ops spc_coder_context_ops = {
     .needs_model = 1,
     .work_size = context_work_size,
     .encode = encode_context,
-#if SPC_HOSTED
-    .rival = &spc_coder_range_ops,
+    .rival = SPC_HAS_CODER(SPC_CODER_RANGE) ? &spc_coder_range_ops : NULL,
     .rival_number = SPC_CODER_RANGE,
-#endif
 };
 
 const spc_decoder_ops spc_decoder_context_ops = {

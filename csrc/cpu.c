@@ -14,7 +14,7 @@
 #define HWCAP_CRC32_BIT (1ul << 7)
 #endif
 
-const spc_kernels spc_kernels_reference = SPC_REFERENCE_KERNELS;
+const spc_kernels spc_kernels_reference = {.name = "reference", SPC_REFERENCE_STEPS};
 
 #if !SPC_ONE_SET
 

@@ -48,6 +48,9 @@ typedef struct spc_kernels {
      * bits than SPC_UNPACK_LOOK_UP_BITS. */
     void (*quantize_pack_f32)(const int32_t *thresholds, uint32_t bits, const float *values,
                               size_t n, uint8_t *packed);
+    /* from a table of all 256, as look_up_u8; n may be any in all of these */
+    void (*look_up_pack_u8)(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
+                            uint8_t *packed);
     void (*unpack_look_up_f32)(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
                                float *values);
 
@@ -86,21 +89,14 @@ static inline uint32_t spc_or_of_word(uint64_t word) {
     return (uint32_t)(word | word >> 8) & 0xff;
 }
 
-#define SPC_REFERENCE_KERNELS                                                                      \
-    {                                                                                              \
-        .name = "reference",                                                                       \
-        .features = 0,                                                                             \
-        .quantize_f32 = spc_quantize_f32_reference,                                                \
-        .quantize_f16 = spc_quantize_f16_reference,                                                \
-        .quantize_channels_f32 = spc_quantize_channels_f32_reference,                              \
-        .pack = spc_pack_reference,                                                                \
-        .unpack = spc_unpack_reference,                                                            \
-        .look_up_f32 = spc_look_up_f32_reference,                                                  \
-        .look_up_u16 = spc_look_up_u16_reference,                                                  \
-        .look_up_u8 = spc_look_up_u8_reference,                                                    \
-        SPC_CONTEXT_KERNELS(reference),                                                            \
-        .crc32c = spc_crc32c_reference,                                                            \
-    }
+/* What both tables without vectors have. */
+#define SPC_REFERENCE_STEPS                                                                        \
+    .features = 0, .quantize_f32 = spc_quantize_f32_reference,                                     \
+    .quantize_f16 = spc_quantize_f16_reference,                                                    \
+    .quantize_channels_f32 = spc_quantize_channels_f32_reference, .pack = spc_pack_reference,      \
+    .unpack = spc_unpack_reference, .look_up_f32 = spc_look_up_f32_reference,                      \
+    .look_up_u16 = spc_look_up_u16_reference, .look_up_u8 = spc_look_up_u8_reference,              \
+    SPC_CONTEXT_KERNELS(reference), .crc32c = spc_crc32c_reference
 
 extern const spc_kernels spc_kernels_reference;
 #if defined(SPC_X86)
@@ -142,8 +138,18 @@ extern const spc_kernels spc_kernels_neon_crc;
 
 /* The fastest set that this CPU and the mask allow. */
 #if SPC_ONE_SET
+void spc_quantize_pack_f32_small(const int32_t *thresholds, uint32_t bits, const float *values,
+                                 size_t n, uint8_t *packed);
+void spc_look_up_pack_u8_small(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
+                               uint8_t *packed);
+
 static inline const spc_kernels *spc_kernels_get(void) {
-    static const spc_kernels kernels = SPC_REFERENCE_KERNELS;
+    static const spc_kernels kernels = {
+        .name = "small",
+        SPC_REFERENCE_STEPS,
+        .quantize_pack_f32 = spc_quantize_pack_f32_small,
+        .look_up_pack_u8 = spc_look_up_pack_u8_small,
+    };
     return &kernels;
 }
 #else

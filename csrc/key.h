@@ -17,16 +17,20 @@ static inline uint32_t spc_bits_of_key(int32_t key) {
     return (uint32_t)spc_key_of_bits((uint32_t)key);
 }
 
-static inline uint32_t spc_bits_of_float(float x) {
+/* Not by memcpy: freestanding builds would call it. */
+typedef union spc_float_or_bits {
+    float x;
     uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
+} spc_float_or_bits;
+
+static inline uint32_t spc_bits_of_float(float x) {
+    const spc_float_or_bits either = {.x = x};
+    return either.bits;
 }
 
 static inline float spc_float_of_bits(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    const spc_float_or_bits either = {.bits = bits};
+    return either.x;
 }
 
 static inline int32_t spc_key(float x) {

@@ -148,8 +148,12 @@ spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, cons
         return SPC_OK;
     }
     spc_quantizer_init(&quantizer, codebook->thresholds, codebook->bits, dtype);
-    if (dtype == SPC_FLOAT32 && kernels->quantize_pack_f32) {
+    if (spc_is_float32(dtype) && kernels->quantize_pack_f32) {
         kernels->quantize_pack_f32(codebook->thresholds, codebook->bits, values, n, packed);
+        return SPC_OK;
+    }
+    if (!spc_is_float32(dtype) && !spc_is_half(dtype) && kernels->look_up_pack_u8) {
+        kernels->look_up_pack_u8(quantizer.lut, codebook->bits, values, n, packed);
         return SPC_OK;
     }
     while (n > 0) {

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cortex_m4
+import cortex_m4_elements
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,12 +169,12 @@ PACK, LZMA, RANGE, RANS, CONTEXT = range(5)
 @pytest.mark.parametrize(
     ("dtype", "coder", "most"),
     [
-        (FLOAT32, PACK, 1700),
-        (INT8, PACK, 1600),
-        (FLOAT32, LZMA, 6300),
-        (FLOAT32, RANGE, 5200),
-        (FLOAT32, RANS, 4100),
-        (FLOAT32, CONTEXT, 8200),
+        (FLOAT32, PACK, 2048),
+        (INT8, PACK, 1850),
+        (FLOAT32, LZMA, 7000),
+        (FLOAT32, RANGE, 5800),
+        (FLOAT32, RANS, 4700),
+        (FLOAT32, CONTEXT, 8900),
     ],
 )
 def test_parts_are_small(dtype: int, coder: int, most: int, tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_parts_are_small(dtype: int, coder: int, most: int, tmp_path: Path) -> N
 
 @pytest.mark.emulator
 def test_stacks_are_small(tmp_path: Path) -> None:
-    """No function takes more than 384 bytes of it, whatever is built; none grows with its input."""
+    """No function takes more than 400 bytes of it, whatever is built; none grows with its input."""
     if shutil.which("arm-none-eabi-gcc") is None:
         pytest.skip("arm-none-eabi-gcc is not installed")
     for source in SOURCES:
@@ -194,4 +196,18 @@ def test_stacks_are_small(tmp_path: Path) -> None:
         for line in made.with_suffix(".su").read_text().splitlines():
             _, size, kind = line.split("\t")
             assert kind == "static", line
-            assert int(size) <= 384, line
+            assert int(size) <= 400, line
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(
+    ("dtype", "bits", "most"),
+    [("int8", 1, 6), ("int8", 2, 6), ("int8", 4, 7), ("float32", 1, 9), ("float32", 2, 12)],
+)
+def test_elements_take_few_instructions(dtype: str, bits: int, most: int, tmp_path: Path) -> None:
+    """Those of 4,096 elements, tables made for them included; figures in docs/firmware.md."""
+    for program in cortex_m4.NEED:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    bench = cortex_m4.Bench(tmp_path, "-Os")
+    assert cortex_m4_elements.per_element(bench, dtype, bits) <= most
