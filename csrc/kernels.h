@@ -48,11 +48,15 @@ typedef struct spc_kernels {
      * bits than SPC_UNPACK_LOOK_UP_BITS. */
     void (*quantize_pack_f32)(const int32_t *thresholds, uint32_t bits, const float *values,
                               size_t n, uint8_t *packed);
-    /* from a table of all 256, as look_up_u8; n may be any in all of these */
-    void (*look_up_pack_u8)(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
-                            uint8_t *packed);
     void (*unpack_look_up_f32)(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
                                float *values);
+
+    /* The same for as many elements as fill whole bytes by themselves; returns how many, which may
+     * be none.  From thresholds, and from a table of all 256 integers. */
+    size_t (*quantize_bytes_f32)(const int32_t *thresholds, uint32_t bits, const float *values,
+                                 size_t n, uint8_t *packed);
+    size_t (*look_up_bytes_u8)(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
+                               uint8_t *packed);
 
     /* see context.h */
     size_t (*context_encode)(spc_context_state *state, const uint8_t *symbols, uint8_t *payload,
@@ -138,17 +142,17 @@ extern const spc_kernels spc_kernels_neon_crc;
 
 /* The fastest set that this CPU and the mask allow. */
 #if SPC_ONE_SET
-void spc_quantize_pack_f32_small(const int32_t *thresholds, uint32_t bits, const float *values,
-                                 size_t n, uint8_t *packed);
-void spc_look_up_pack_u8_small(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
-                               uint8_t *packed);
+size_t spc_quantize_bytes_f32_small(const int32_t *thresholds, uint32_t bits, const float *values,
+                                    size_t n, uint8_t *packed);
+size_t spc_look_up_bytes_u8_small(const uint8_t *table, uint32_t bits, const uint8_t *values,
+                                  size_t n, uint8_t *packed);
 
 static inline const spc_kernels *spc_kernels_get(void) {
     static const spc_kernels kernels = {
         .name = "small",
         SPC_REFERENCE_STEPS,
-        .quantize_pack_f32 = spc_quantize_pack_f32_small,
-        .look_up_pack_u8 = spc_look_up_pack_u8_small,
+        .quantize_bytes_f32 = spc_quantize_bytes_f32_small,
+        .look_up_bytes_u8 = spc_look_up_bytes_u8_small,
     };
     return &kernels;
 }

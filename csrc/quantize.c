@@ -137,7 +137,7 @@ spc_status spc_quantize(const spc_codebook *codebook, spc_dtype dtype, const voi
 spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, const void *values,
                              size_t n, uint8_t *packed) {
     const uint8_t *at = values;
-    size_t size = spc_dtype_size(dtype);
+    size_t size = spc_dtype_size(dtype), done = 0;
     const spc_kernels *kernels = spc_kernels_get();
     uint8_t indices[SPC_BLOCK];
     spc_quantizer quantizer;
@@ -152,10 +152,14 @@ spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, cons
         kernels->quantize_pack_f32(codebook->thresholds, codebook->bits, values, n, packed);
         return SPC_OK;
     }
-    if (!spc_is_float32(dtype) && !spc_is_half(dtype) && kernels->look_up_pack_u8) {
-        kernels->look_up_pack_u8(quantizer.lut, codebook->bits, values, n, packed);
-        return SPC_OK;
+    if (spc_is_float32(dtype) && kernels->quantize_bytes_f32) {
+        done = kernels->quantize_bytes_f32(codebook->thresholds, codebook->bits, values, n, packed);
+    } else if (!spc_is_float32(dtype) && !spc_is_half(dtype) && kernels->look_up_bytes_u8) {
+        done = kernels->look_up_bytes_u8(quantizer.lut, codebook->bits, values, n, packed);
     }
+    at += done * size;
+    packed += spc_packed_size(done, codebook->bits);
+    n -= done;
     while (n > 0) {
         size_t count = n < SPC_BLOCK ? n : SPC_BLOCK;
         spc_quantizer_run(&quantizer, at, count, indices);

@@ -1,5 +1,5 @@
 /* Kernels of cores without vectors: two steps in one, for widths of which whole indices fill a
- * byte; the others go through a block of indices. */
+ * byte. */
 #include "kernels.h"
 #include "key.h"
 #include "levels.h"
@@ -41,30 +41,6 @@ INLINE void quantize_bytes(const int32_t *thresholds, uint32_t bits, const float
     }
 }
 
-void spc_quantize_pack_f32_small(const int32_t *thresholds, uint32_t bits, const float *values,
-                                 size_t n, uint8_t *packed) {
-    const size_t bytes = whole_bytes(n, bits);
-    if (bits == 1) {
-        quantize_bytes(thresholds, 1, values, bytes, packed);
-    } else if (bits == 2) {
-        quantize_bytes(thresholds, 2, values, bytes, packed);
-    } else if (bits == 4) {
-        quantize_bytes(thresholds, 4, values, bytes, packed);
-    }
-    packed += bytes;
-    values += bytes * 8 / bits;
-    n -= bytes * 8 / bits;
-    while (n > 0) {
-        uint8_t indices[SPC_BLOCK];
-        const size_t count = n < SPC_BLOCK ? n : SPC_BLOCK;
-        spc_quantize_f32_reference(thresholds, bits, values, count, indices);
-        spc_pack_reference(indices, count, bits, packed);
-        values += count;
-        packed += spc_packed_size(count, bits);
-        n -= count;
-    }
-}
-
 INLINE void look_up_bytes(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t bytes,
                           uint8_t *packed) {
     for (const uint8_t *end = packed + bytes; packed < end; packed++) {
@@ -76,26 +52,24 @@ INLINE void look_up_bytes(const uint8_t *table, uint32_t bits, const uint8_t *va
     }
 }
 
-void spc_look_up_pack_u8_small(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
-                               uint8_t *packed) {
+/* `call` with BITS as a constant. */
+#define WITH_WIDTH(bits, call)                                                                     \
+    switch (bits) {                                                                                \
+        SPC_BITS_CASE(1, call)                                                                     \
+        SPC_BITS_CASE(2, call)                                                                     \
+        SPC_BITS_CASE(4, call)                                                                     \
+    }
+
+size_t spc_quantize_bytes_f32_small(const int32_t *thresholds, uint32_t bits, const float *values,
+                                    size_t n, uint8_t *packed) {
     const size_t bytes = whole_bytes(n, bits);
-    if (bits == 1) {
-        look_up_bytes(table, 1, values, bytes, packed);
-    } else if (bits == 2) {
-        look_up_bytes(table, 2, values, bytes, packed);
-    } else if (bits == 4) {
-        look_up_bytes(table, 4, values, bytes, packed);
-    }
-    packed += bytes;
-    values += bytes * 8 / bits;
-    n -= bytes * 8 / bits;
-    while (n > 0) {
-        uint8_t indices[SPC_BLOCK];
-        const size_t count = n < SPC_BLOCK ? n : SPC_BLOCK;
-        (void)spc_look_up_u8_reference(table, 8, values, count, indices);
-        spc_pack_reference(indices, count, bits, packed);
-        values += count;
-        packed += spc_packed_size(count, bits);
-        n -= count;
-    }
+    WITH_WIDTH(bits, quantize_bytes(thresholds, BITS, values, bytes, packed))
+    return bytes * 8 / bits;
+}
+
+size_t spc_look_up_bytes_u8_small(const uint8_t *table, uint32_t bits, const uint8_t *values,
+                                  size_t n, uint8_t *packed) {
+    const size_t bytes = whole_bytes(n, bits);
+    WITH_WIDTH(bits, look_up_bytes(table, BITS, values, bytes, packed))
+    return bytes * 8 / bits;
 }
