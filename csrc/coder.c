@@ -6,12 +6,12 @@
 #include "internal.h"
 
 /* Names are known for every coder, the implementation may be missing from a build. */
-static const char *const names[] = {
+static const char *const coder_names[] = {
     [SPC_CODER_PACK] = "pack", [SPC_CODER_LZMA] = "lzma",       [SPC_CODER_RANGE] = "range",
     [SPC_CODER_RANS] = "rans", [SPC_CODER_CONTEXT] = "context",
 };
 
-#define CODER_COUNT (sizeof names / sizeof names[0])
+#define CODER_COUNT (sizeof coder_names / sizeof coder_names[0])
 #define IF_BUILT(coder, ops) (SPC_HAS_CODER(coder) ? &(ops) : NULL)
 
 static const spc_coder_ops *const coders[CODER_COUNT] = {
@@ -41,7 +41,7 @@ const spc_decoder_ops *spc_decoder_find(spc_coder coder) {
 }
 
 const char *spc_coder_name(spc_coder coder) {
-    return (size_t)coder < CODER_COUNT ? names[coder] : NULL;
+    return (size_t)coder < CODER_COUNT ? coder_names[coder] : NULL;
 }
 
 int spc_coder_available(spc_coder coder) {

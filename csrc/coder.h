@@ -1,8 +1,9 @@
 /*
  * A coder turns the indices of one feature into a payload and back, losslessly.
  *
- * One coder is one file with one constant spc_coder_ops, listed in coder.c.  Everything there may
- * assume what coder.c has checked: bits 1..8, n > 0, a model for the coder, its bits and channels.
+ * One coder is one file with an spc_coder_ops and an spc_decoder_ops, listed in coder.c (that of
+ * lzma has a file of its own, for liblzma).  Everything there may assume what coder.c has checked:
+ * bits 1..8, n > 0, a model for the coder, its bits and channels.
  */
 #ifndef SPC_CODER_H
 #define SPC_CODER_H
@@ -23,6 +24,7 @@ typedef struct spc_coder_ops {
     /* Whether indices must be put in the order of spc_planes. */
     int planar;
 
+    /* Whether it does nothing without a model. */
     int needs_model;
 
     size_t (*work_size)(const spc_planes *planes);

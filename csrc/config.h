@@ -1,7 +1,7 @@
 /*
  * What of the core is built.  A firmware leaves out what it never uses: these are for what linkers
- * cannot tell, because a value at run time decides on it.  Coders and dtypes that are left out are
- * refused like unknown ones.
+ * cannot tell, because a value at run time decides on it.  Coders that are left out give
+ * SPC_ERROR_CODER, everything else SPC_ERROR_ARGUMENT.
  */
 #ifndef SPC_CONFIG_H
 #define SPC_CONFIG_H

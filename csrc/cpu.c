@@ -14,9 +14,15 @@
 #define HWCAP_CRC32_BIT (1ul << 7)
 #endif
 
-const spc_kernels spc_kernels_reference = {.name = "reference", SPC_REFERENCE_STEPS};
+#if SPC_ONE_SET
 
-#if !SPC_ONE_SET
+static uint32_t detect(void) {
+    return 0;
+}
+
+#else
+
+const spc_kernels spc_kernels_reference = {.name = "reference", SPC_REFERENCE_STEPS};
 
 /* Fastest first; the last one needs nothing.  A new instruction set is one line here. */
 static const spc_kernels *const rungs[] = {
@@ -66,7 +72,17 @@ static const spc_kernels *choose_kernels(uint32_t features) {
     return rungs[i];
 }
 
-#if SPC_HOSTED
+#if !SPC_HOSTED
+
+const spc_kernels *spc_kernels_get(void) {
+    return choose_kernels(detect());
+}
+
+#endif
+
+#endif
+
+#if SPC_HOSTED && !SPC_ONE_SET
 
 static const struct {
     const char *name;
@@ -121,24 +137,8 @@ uint32_t spc_cpu_features(void) {
 
 #else
 
-const spc_kernels *spc_kernels_get(void) {
-    return choose_kernels(detect());
-}
-
 uint32_t spc_cpu_features(void) {
     return detect();
-}
-
-void spc_set_cpu_mask(uint32_t mask) {
-    (void)mask;
-}
-
-#endif
-
-#else
-
-uint32_t spc_cpu_features(void) {
-    return 0;
 }
 
 void spc_set_cpu_mask(uint32_t mask) {

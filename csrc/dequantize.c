@@ -133,7 +133,7 @@ spc_status spc_unpack_dequantize(const spc_codebook *codebook, spc_dtype dtype,
         return status;
     }
     spc_dequantizer_init(&dequantizer, codebook->centroids, codebook->bits, dtype);
-    if (dtype == SPC_FLOAT32 && kernels->unpack_look_up_f32 &&
+    if (spc_is_float32(dtype) && kernels->unpack_look_up_f32 &&
         codebook->bits <= SPC_UNPACK_LOOK_UP_BITS) {
         kernels->unpack_look_up_f32(codebook->centroids, codebook->bits, packed, n, values);
         return SPC_OK;

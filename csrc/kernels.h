@@ -51,8 +51,8 @@ typedef struct spc_kernels {
     void (*unpack_look_up_f32)(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
                                float *values);
 
-    /* The same for as many elements as fill whole bytes by themselves; returns how many, which may
-     * be none.  From thresholds, and from a table of all 256 integers. */
+    /* Two steps in one for as many elements as fill whole bytes by themselves; how many is
+     * returned, and may be none.  By thresholds, and by a table of all 256 integers. */
     size_t (*quantize_bytes_f32)(const int32_t *thresholds, uint32_t bits, const float *values,
                                  size_t n, uint8_t *packed);
     size_t (*look_up_bytes_u8)(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,

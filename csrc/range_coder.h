@@ -74,6 +74,9 @@ SPC_RANGE_RARE void spc_range_shift(spc_range_encoder *rc) {
     rc->range <<= 8;
 }
 
+/* What is done for each decision is never called, by compilers that save bytes either: it is less
+ * than a call. */
+
 /* Twice after what is less likely than 1 in 256, never more often.  Not a loop: that is slower. */
 static inline __attribute__((always_inline)) void spc_range_normalise(spc_range_encoder *rc) {
     if (rc->range < 1u << 24) {

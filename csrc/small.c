@@ -2,7 +2,6 @@
  * byte. */
 #include "kernels.h"
 #include "key.h"
-#include "levels.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #define STRAIGHT _Pragma("GCC unroll 8")

@@ -22,6 +22,12 @@ SOURCES = [path for path in sorted(CSRC.glob("*.c")) if path.name not in HOST_ON
 pytestmark = pytest.mark.slow
 
 
+def _need(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
 def _run(command: list[str | Path], **environment: str) -> str:
     words = [str(word) for word in command]
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment})
@@ -68,8 +74,7 @@ def _frames(cases: list[list[object]], **environment: str) -> list[list[str]]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds a library as on Linux")
 @pytest.mark.parametrize("files", ["csrc", "two files"])
 def test_parts_make_the_same_frames(files: str, tmp_path: Path) -> None:
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler is installed")
+    _need("cc")
     library = tmp_path / "libparts.so"
     parts = ["HOSTED=0", "CODERS=0x7", "DTYPES=0x9", "GROUPS=0", "SELF_DESCRIBING=0"]
     flags = ["-O1", "-shared", "-fPIC", "-std=c11", "-Werror", "-Wall", "-Wextra"]
@@ -120,8 +125,7 @@ def test_names_are_of_one_file() -> None:
     ],
 )
 def test_two_files_compile(compiler: str, tmp_path: Path) -> None:
-    if shutil.which(compiler.split()[0]) is None:
-        pytest.skip(f"{compiler.split()[0]} is not installed")
+    _need(compiler.split()[0])
     _run([sys.executable, AMALGAMATE, tmp_path])
     flags = ["-Os", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-c"]
     _run([*compiler.split(), *flags, tmp_path / "splitcodec.c", "-o", tmp_path / "splitcodec.o"])
@@ -142,8 +146,8 @@ size_t encoded(const void *feature, uint8_t *frame, size_t cap, void *work, size
     return len;
 }
 """
-CORTEX_M4F = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]
-LINK = ["-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs", "-Wl,--gc-sections"]
+CC = cortex_m4.CC
+CORTEX_M4F = ["-mcpu=cortex-m4", "-mthumb", *cortex_m4_elements.FPU]
 
 
 def _flash(folder: Path, dtype: int, coder: int) -> int:
@@ -155,10 +159,8 @@ def _flash(folder: Path, dtype: int, coder: int) -> int:
     given = [f"-DDTYPE={dtype}", f"-DCODER={coder}", f"-I{CSRC / 'include'}"]
     flags = ["-Os", "-std=c11", "-ffreestanding", "-ffunction-sections", "-fdata-sections"]
     around = [*CORTEX_M4F, *flags, *parts, *given]
-    _run(["arm-none-eabi-gcc", *around, app, *SOURCES, *LINK, "-Wl,-e,encoded", "-o", made])
-    listed = _run(["arm-none-eabi-size", "-A", made])
-    sizes = re.findall(r"^\.(?:text|rodata|data|ARM\.exidx)\S*\s+(\d+)", listed, re.MULTILINE)
-    return sum(map(int, sizes))
+    _run([CC, *around, app, *SOURCES, *cortex_m4.LINK, "-Wl,-e,encoded", "-o", made])
+    return cortex_m4.flash(made)
 
 
 FLOAT32, INT8 = 0, 3
@@ -179,20 +181,18 @@ PACK, LZMA, RANGE, RANS, CONTEXT = range(5)
 )
 def test_parts_are_small(dtype: int, coder: int, most: int, tmp_path: Path) -> None:
     """With what they take of libc, -Os on a Cortex-M4F; figures in docs/firmware.md."""
-    if shutil.which("arm-none-eabi-gcc") is None:
-        pytest.skip("arm-none-eabi-gcc is not installed")
+    _need(CC)
     assert _flash(tmp_path, dtype, coder) <= most
 
 
 @pytest.mark.emulator
 def test_stacks_are_small(tmp_path: Path) -> None:
     """No function takes more than 400 bytes of it, whatever is built; none grows with its input."""
-    if shutil.which("arm-none-eabi-gcc") is None:
-        pytest.skip("arm-none-eabi-gcc is not installed")
+    _need(CC)
     for source in SOURCES:
         made = tmp_path / f"{source.stem}.o"
         flags = ["-Os", "-std=c11", "-ffreestanding", "-fstack-usage", f"-I{CSRC / 'include'}"]
-        _run(["arm-none-eabi-gcc", *CORTEX_M4F, *flags, "-c", source, "-o", made])
+        _run([CC, *CORTEX_M4F, *flags, "-c", source, "-o", made])
         for line in made.with_suffix(".su").read_text().splitlines():
             _, size, kind = line.split("\t")
             assert kind == "static", line
@@ -206,8 +206,6 @@ def test_stacks_are_small(tmp_path: Path) -> None:
 )
 def test_elements_take_few_instructions(dtype: str, bits: int, most: int, tmp_path: Path) -> None:
     """Those of 4,096 elements, tables made for them included; figures in docs/firmware.md."""
-    for program in cortex_m4.NEED:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    _need(*cortex_m4.NEED)
     bench = cortex_m4.Bench(tmp_path, "-Os")
     assert cortex_m4_elements.per_element(bench, dtype, bits) <= most

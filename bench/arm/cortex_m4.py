@@ -107,6 +107,30 @@ SECTIONS {
     .data 0x20000000 : { *(.data*) *(.bss*) *(COMMON) }
 }
 """
+# Start, and words to the host: say() writes bytes in hexadecimal, one line.
+HOSTING = """
+static void call(int number, const void *of) {
+    register int r0 __asm__("r0") = number;
+    register const void *r1 __asm__("r1") = of;
+    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+}
+static void say(const uint8_t *bytes, size_t len) {
+    static char text[1 << 16];
+    for (size_t i = 0; i < len; i++) {
+        text[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
+        text[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
+    }
+    text[2 * len] = '\\n';
+    text[2 * len + 1] = 0;
+    call(4, text);
+}
+void start_up(void);
+void reset(void) {
+    start_up();
+}
+__attribute__((section(".vectors"), used)) static const void *const vectors[] = {
+    (const void *)0x20200000, (const void *)reset};
+"""
 PROGRAM = """
 %(include)s
 #include <string.h>
@@ -132,21 +156,7 @@ int restored(const spc_planes *planes, const uint8_t *in, size_t len, uint8_t *o
 #if %(running)d
 static const uint8_t model_bytes[] = {%(model)s}, symbols[SIZE] = {%(symbols)s};
 static uint8_t payload[SIZE], work[1 << 16], back[SIZE];
-static void call(int number, const void *of) {
-    register int r0 __asm__("r0") = number;
-    register const void *r1 __asm__("r1") = of;
-    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-}
-static void say(const uint8_t *bytes, size_t len) {
-    static char text[2 * SIZE + 2];
-    for (size_t i = 0; i < len; i++) {
-        text[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
-        text[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
-    }
-    text[2 * len] = '\\n';
-    text[2 * len + 1] = 0;
-    call(4, text);
-}
+%(hosting)s
 #define PAINT 0xa5
 #define PAINTED 16384
 static size_t stack_of_call(const spc_planes *planes, size_t *len) {
@@ -180,11 +190,6 @@ __attribute__((noinline)) void start_up(void) {
     (void)len, (void)back;
     call(0x18, (const void *)0x20026);
 }
-void reset(void) {
-    start_up();
-}
-__attribute__((section(".vectors"), used)) static const void *const vectors[] = {
-    (const void *)0x20200000, (const void *)reset};
 #endif
 """
 
@@ -205,6 +210,24 @@ def run(command: Sequence[str | Path]) -> str:
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
+
+
+def flash(program: Path) -> int:
+    """Bytes of code and constants."""
+    listed = run(["arm-none-eabi-size", "-A", program])
+    parts = re.findall(r"^\.(?:text|rodata|data|ARM\.exidx)\S*\s+(\d+)", listed, re.MULTILINE)
+    return sum(map(int, parts))
+
+
+def arguments_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What both benchmarks take; exits where a tool is missing."""
+    parser.add_argument("--optimise", default="-Os", help="gcc's option (default: -Os)")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    absent = [name for name in NEED if shutil.which(name) is None]
+    if absent:
+        sys.exit(f"{', '.join(absent)} not found: see the head of this file")
+    return arguments
 
 
 class Bench:
@@ -230,6 +253,7 @@ class Bench:
                 "work": work,
                 "encode": encode,
                 "decode": decode or "0",
+                "hosting": HOSTING,
                 "running": running,
                 "number": CODERS[case.coder],
                 "bits": case.bits,
@@ -258,9 +282,7 @@ class Bench:
         return lines, int(count[1])
 
     def code(self, case: Case, decoding: bool) -> int:
-        size = run(["arm-none-eabi-size", "-A", self.build(case, "size", False, decoding)])
-        parts = re.findall(r"^\.(?:text|rodata|data|ARM\.exidx)\S*\s+(\d+)", size, re.MULTILINE)
-        return sum(map(int, parts))
+        return flash(self.build(case, "size", False, decoding))
 
     def measure(self, case: Case) -> dict[str, Any]:
         lines, _ = self.emulated(self.build(case, "run", True, True, "-DTIMES=0"))
@@ -331,13 +353,8 @@ def cases(models: Path) -> list[Case]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--optimise", default="-Os", help="gcc's option (default: -Os)")
     parser.add_argument("--models", type=Path, help="folder to keep models in")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    absent = [name for name in NEED if shutil.which(name) is None]
-    if absent:
-        sys.exit(f"{', '.join(absent)} not found: see the head of this file")
+    arguments = arguments_of(parser)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = arguments.models or folder / "models"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -34,33 +33,17 @@ static const uint32_t centroids[1 << BITS] = {%(centroids)s};
 static const %(element)s values[COUNT] = {%(values)s};
 static int32_t thresholds[1 << BITS];
 static uint8_t packed[COUNT];
-static char text[2 * COUNT + 2];
-static void call(int number, const void *of) {
-    register int r0 __asm__("r0") = number;
-    register const void *r1 __asm__("r1") = of;
-    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-}
+%(hosting)s
 __attribute__((noinline)) void start_up(void) {
     spc_codebook codebook;
-    const size_t len = spc_packed_size(COUNT, BITS);
     *(volatile uint32_t *)0xe000ed88 |= 0xf << 20; /* the FPU */
     spc_codebook_init(&codebook, (const float *)(const void *)centroids, BITS, thresholds);
     for (int i = 0; i < TIMES; i++) {
         spc_quantize_pack(&codebook, DTYPE, values, COUNT, packed);
     }
-    for (size_t i = 0; i < len; i++) {
-        text[2 * i] = "0123456789abcdef"[packed[i] >> 4];
-        text[2 * i + 1] = "0123456789abcdef"[packed[i] & 15];
-    }
-    text[2 * len] = '\\n';
-    call(4, text);
+    say(packed, spc_packed_size(COUNT, BITS));
     call(0x18, (const void *)0x20026);
 }
-void reset(void) {
-    start_up();
-}
-__attribute__((section(".vectors"), used)) static const void *const vectors[] = {
-    (const void *)0x20200000, (const void *)reset};
 """
 
 
@@ -74,6 +57,7 @@ def per_element(bench: cortex_m4.Bench, dtype: str, bits: int) -> float:
     source.write_text(
         PROGRAM
         % {
+            "hosting": cortex_m4.HOSTING,
             "count": COUNT,
             "bits": bits,
             "dtype": DTYPES[dtype],
@@ -102,12 +86,7 @@ def per_element(bench: cortex_m4.Bench, dtype: str, bits: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--optimise", default="-Os", help="gcc's option (default: -Os)")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    absent = [name for name in cortex_m4.NEED if shutil.which(name) is None]
-    if absent:
-        sys.exit(f"{', '.join(absent)} not found: see the head of this file")
+    arguments = cortex_m4.arguments_of(parser)
     with tempfile.TemporaryDirectory() as name:
         bench = cortex_m4.Bench(Path(name), arguments.optimise)
         rows = [

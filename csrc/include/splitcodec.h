@@ -205,7 +205,8 @@ SPC_API spc_status spc_shape_elements(const spc_shape *shape, size_t *n);
 /* "pack", "lzma" ..., or NULL for a value that is no coder.  Includes coders not in this build. */
 SPC_API const char *spc_coder_name(spc_coder coder);
 
-/* 1 if this build has the coder, else 0. */
+/* 1 if this build has the coder, else 0.  Firmware without liblzma has `lzma` to encode only:
+ * decoding then says SPC_ERROR_CODER. */
 SPC_API int spc_coder_available(spc_coder coder);
 
 /*
