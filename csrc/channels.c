@@ -36,10 +36,6 @@ static layout layout_of(const spc_codec *codec) {
     return found;
 }
 
-static const uint8_t *element(const void *feature, const spc_codec *codec, size_t at) {
-    return (const uint8_t *)feature + at * spc_dtype_size(codec->dtype);
-}
-
 /* ------------------------------------------------------------------ quantise */
 
 /* The thresholds of one group, side by side. */
@@ -133,15 +129,15 @@ static void quantize_one_by_one(const spc_codec *codec, layout runs, const float
     }
 }
 
-static void quantize_short_runs(const spc_codec *codec, layout runs, const void *feature,
-                                size_t first, size_t n, uint8_t *indices) {
+static void quantize_short_runs(const spc_codec *codec, layout runs, size_t first,
+                                const uint8_t *at, size_t n, uint8_t *indices) {
     while (n > 0) {
         float wide[WIDE_BLOCK];
-        const float *values = (const float *)(const void *)element(feature, codec, first);
+        const float *values = (const float *)(const void *)at;
         size_t count = n;
         if (codec->dtype != SPC_FLOAT32) {
             count = n < WIDE_BLOCK ? n : WIDE_BLOCK;
-            widen(codec->dtype, values, count, wide);
+            widen(codec->dtype, at, count, wide);
             values = wide;
         }
         if (runs.run == 1) {
@@ -150,13 +146,14 @@ static void quantize_short_runs(const spc_codec *codec, layout runs, const void 
             quantize_one_by_one(codec, runs, values, first, count, indices);
         }
         first += count;
+        at += count * spc_dtype_size(codec->dtype);
         indices += count;
         n -= count;
     }
 }
 
-static void quantize_long_runs(const spc_codec *codec, layout runs, const void *feature,
-                               size_t first, size_t n, uint8_t *indices) {
+static void quantize_long_runs(const spc_codec *codec, layout runs, size_t first, const uint8_t *at,
+                               size_t n, uint8_t *indices) {
     while (n > 0) {
         int32_t room[SPC_MAX_CENTROIDS];
         size_t left = runs.run - first % runs.run, count = n < left ? n : left;
@@ -164,69 +161,77 @@ static void quantize_long_runs(const spc_codec *codec, layout runs, const void *
         spc_quantizer quantizer;
         spc_quantizer_init(&quantizer, thresholds_of(&codec->codebook, group, room),
                            codec->codebook.bits, codec->dtype);
-        spc_quantizer_run(&quantizer, element(feature, codec, first), count, indices);
+        spc_quantizer_run(&quantizer, at, count, indices);
         first += count;
+        at += count * spc_dtype_size(codec->dtype);
         indices += count;
         n -= count;
     }
 }
 
-/* Elements first .. first + n - 1. */
-static void quantize_part(const spc_codec *codec, layout runs, const void *feature, size_t first,
+static void quantize_runs(const spc_codec *codec, layout runs, size_t first, const uint8_t *at,
                           size_t n, uint8_t *indices) {
     if (!is_long(runs.run)) {
-        quantize_short_runs(codec, runs, feature, first, n, indices);
+        quantize_short_runs(codec, runs, first, at, n, indices);
     } else {
-        quantize_long_runs(codec, runs, feature, first, n, indices);
+        quantize_long_runs(codec, runs, first, at, n, indices);
     }
 }
 
-void spc_channels_quantize(const spc_codec *codec, const void *feature, uint8_t *indices) {
+void spc_channels_quantize(const spc_codec *codec, size_t first, const void *values, size_t n,
+                           uint8_t *indices) {
     if (!SPC_GROUPS || codec->codebook.groups == 1) {
-        (void)spc_quantize(&codec->codebook, codec->dtype, feature, codec->n, indices);
-    } else if (codec->n > 0) {
-        quantize_part(codec, layout_of(codec), feature, 0, codec->n, indices);
+        (void)spc_quantize(&codec->codebook, codec->dtype, values, n, indices);
+    } else if (n > 0) {
+        quantize_runs(codec, layout_of(codec), first, values, n, indices);
     }
 }
 
 /* Where each run is whole bytes of packed indices. */
-static void quantize_pack_runs(const spc_codec *codec, layout runs, const float *values,
-                               uint8_t *packed) {
+static void quantize_pack_runs(const spc_codec *codec, layout runs, size_t first,
+                               const float *values, size_t n, uint8_t *packed) {
     const uint32_t bits = codec->codebook.bits;
-    const size_t packed_len = spc_packed_size(runs.run, bits);
-    for (size_t first = 0, group = 0; first < codec->n; first += runs.run) {
+    while (n > 0) {
         int32_t room[SPC_MAX_CENTROIDS];
-        spc_kernels_get()->quantize_pack_f32(thresholds_of(&codec->codebook, (uint32_t)group, room),
-                                             bits, values, runs.run, packed);
-        values += runs.run;
-        packed += packed_len;
-        group = group + 1 == runs.groups ? 0 : group + 1;
+        size_t left = runs.run - first % runs.run, count = n < left ? n : left;
+        uint32_t group = (uint32_t)(first / runs.run % runs.groups);
+        spc_kernels_get()->quantize_pack_f32(thresholds_of(&codec->codebook, group, room), bits,
+                                             values, count, packed);
+        first += count;
+        values += count;
+        packed += spc_packed_size(count, bits);
+        n -= count;
     }
 }
 
-void spc_channels_quantize_pack(const spc_codec *codec, const void *feature, uint8_t *packed) {
+void spc_channels_quantize_pack(const spc_codec *codec, size_t first, const void *values, size_t n,
+                                uint8_t *packed) {
     const spc_kernels *kernels = spc_kernels_get();
     const uint32_t bits = codec->codebook.bits;
+    const uint8_t *at = values;
     uint8_t indices[SPC_BLOCK];
     layout runs;
     if (!SPC_GROUPS || codec->codebook.groups == 1) {
-        (void)spc_quantize_pack(&codec->codebook, codec->dtype, feature, codec->n, packed);
+        (void)spc_quantize_pack(&codec->codebook, codec->dtype, values, n, packed);
         return;
     }
-    if (codec->n == 0) {
+    if (n == 0) {
         return;
     }
     runs = layout_of(codec);
     if (codec->dtype == SPC_FLOAT32 && kernels->quantize_pack_f32 && is_long(runs.run) &&
         runs.run % 8 == 0) {
-        quantize_pack_runs(codec, runs, feature, packed);
+        quantize_pack_runs(codec, runs, first, values, n, packed);
         return;
     }
-    for (size_t first = 0; first < codec->n; first += SPC_BLOCK) {
-        size_t left = codec->n - first, count = left < SPC_BLOCK ? left : SPC_BLOCK;
-        quantize_part(codec, runs, feature, first, count, indices);
+    while (n > 0) {
+        size_t count = n < SPC_BLOCK ? n : SPC_BLOCK;
+        quantize_runs(codec, runs, first, at, count, indices);
         kernels->pack(indices, count, bits, packed);
+        first += count;
+        at += count * spc_dtype_size(codec->dtype);
         packed += spc_packed_size(count, bits);
+        n -= count;
     }
 }
 

@@ -224,12 +224,34 @@ size_t spc_feature_size(const spc_codec *codec) {
     return codec ? codec->n * spc_dtype_size(codec->dtype) : 0;
 }
 
-spc_status spc_codec_quantize(const spc_codec *codec, const void *feature, uint8_t *indices) {
-    if (!codec_usable(codec) || (codec->n > 0 && (!feature || !indices))) {
+/* Whether there are such elements, and room for what they become. */
+static int part_usable(const spc_codec *codec, size_t first, const void *values, size_t n,
+                       const uint8_t *out) {
+    return codec_usable(codec) && first <= codec->n && n <= codec->n - first &&
+           (n == 0 || (values && out));
+}
+
+spc_status spc_codec_quantize_part(const spc_codec *codec, size_t first, const void *values,
+                                   size_t n, uint8_t *indices) {
+    if (!part_usable(codec, first, values, n, indices)) {
         return SPC_ERROR_ARGUMENT;
     }
-    spc_channels_quantize(codec, feature, indices);
+    spc_channels_quantize(codec, first, values, n, indices);
     return SPC_OK;
+}
+
+spc_status spc_codec_quantize_pack_part(const spc_codec *codec, size_t first, const void *values,
+                                        size_t n, uint8_t *packed) {
+    if (!part_usable(codec, first, values, n, packed) || first % 8 != 0 ||
+        (n % 8 != 0 && first + n != codec->n)) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    spc_channels_quantize_pack(codec, first, values, n, packed);
+    return SPC_OK;
+}
+
+spc_status spc_codec_quantize(const spc_codec *codec, const void *feature, uint8_t *indices) {
+    return spc_codec_quantize_part(codec, 0, feature, codec ? codec->n : 0, indices);
 }
 
 spc_status spc_codec_dequantize(const spc_codec *codec, const uint8_t *indices, void *feature) {
@@ -243,6 +265,10 @@ spc_status spc_codec_dequantize(const spc_codec *codec, const uint8_t *indices, 
 
 static int is_compact(spc_frame_kind kind) {
     return !SPC_SELF_DESCRIBING || kind == SPC_FRAME_COMPACT;
+}
+
+static int kind_usable(spc_frame_kind kind) {
+    return kind == SPC_FRAME_COMPACT || (SPC_SELF_DESCRIBING && kind == SPC_FRAME_SELF_DESCRIBING);
 }
 
 static size_t header_size(const spc_codec *codec, spc_frame_kind kind) {
@@ -271,76 +297,119 @@ size_t spc_encode_work_size(const spc_codec *codec, spc_coder coder) {
     return with_indices(codec, coder, spc_coder_encode_work_size);
 }
 
+size_t spc_encode_indices_work_size(const spc_codec *codec, spc_coder coder) {
+    const size_t size = spc_encode_work_size(codec, coder);
+    return size > 0 ? size - codec->n : 0;
+}
+
 size_t spc_decode_work_size(const spc_codec *codec, spc_coder coder) {
     return with_indices(codec, coder, spc_coder_decode_work_size);
 }
 
-static spc_status encode_payload(const spc_codec *codec, spc_coder coder, const void *feature,
-                                 uint8_t *payload, size_t *payload_len, spc_coder *used, void *work,
-                                 size_t work_len) {
-    const spc_symbols symbols = symbols_of(codec);
-    const size_t packed_len = spc_packed_size(codec->n, symbols.bits);
-    if (!SPC_CODES || coder == SPC_CODER_PACK || codec->n == 0) {
-        *used = SPC_CODER_PACK;
-        *payload_len = packed_len;
-        spc_channels_quantize_pack(codec, feature, payload);
-        return SPC_OK;
-    }
-    if (!work || work_len < codec->n) {
-        return SPC_ERROR_WORK;
-    }
-    spc_channels_quantize(codec, feature, work);
-    return spc_coder_encode(coder, &symbols, work, payload, packed_len, payload_len, used,
-                            (uint8_t *)work + codec->n, work_len - codec->n);
-}
-
-spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
-                      const void *feature, uint8_t *frame, size_t frame_cap, size_t *frame_len,
-                      void *work, size_t work_len) {
-    size_t header, payload_len, end, count;
-    uint8_t *at;
-    spc_coder used;
-    spc_status status;
-    if (!codec_usable(codec) || !frame || !frame_len || (codec->n > 0 && !feature) ||
-        !spc_coder_name(coder) ||
-        (kind != SPC_FRAME_COMPACT &&
-         (!SPC_SELF_DESCRIBING || kind != SPC_FRAME_SELF_DESCRIBING))) {
-        return SPC_ERROR_ARGUMENT;
-    }
-    if (!spc_coder_available(coder)) {
-        return SPC_ERROR_CODER;
-    }
-    if (frame_cap < spc_frame_bound(codec, kind)) {
-        return SPC_ERROR_CAPACITY;
-    }
-    header = header_size(codec, kind);
-    status =
-        encode_payload(codec, coder, feature, frame + header, &payload_len, &used, work, work_len);
-    if (status != SPC_OK) {
-        return status;
-    }
-    end = header + payload_len;
+/* Everything before the payload; how long that is. */
+static size_t write_header(const spc_codec *codec, spc_frame_kind kind, spc_coder used,
+                           size_t payload_len, uint8_t *out) {
+    const size_t len = header_size(codec, kind);
     if (is_compact(kind)) {
-        frame[0] = (uint8_t)(COMPACT_FIRST | VERSION);
-        frame[1] = (uint8_t)used;
-        spc_store_le32(frame + 2, codec->id);
+        out[0] = (uint8_t)(COMPACT_FIRST | VERSION);
+        out[1] = (uint8_t)used;
+        spc_store_le32(out + 2, codec->id);
     } else {
-        memcpy(frame, "SPC", 3);
-        frame[3] = VERSION;
-        spc_store_le32(frame + 4, (uint32_t)(end + CHECKSUM));
-        at = frame + FULL_HEADER + write_head(codec, frame + FULL_HEADER);
-        count = (size_t)codec->codebook.groups << codec->codebook.bits;
+        const size_t count = (size_t)codec->codebook.groups << codec->codebook.bits;
+        uint8_t *at = out + FULL_HEADER + write_head(codec, out + FULL_HEADER);
+        memcpy(out, "SPC", 3);
+        out[3] = VERSION;
+        spc_store_le32(out + 4, (uint32_t)(len + payload_len + CHECKSUM));
         write_floats(codec->codebook.centroids, count, at);
         at += 4 * count;
         if (codec->model.len > 0) {
             spc_store_le32(at, (uint32_t)codec->model.len);
             memcpy(at + 4, codec->model.bytes, codec->model.len);
         }
-        frame[header - 1] = (uint8_t)used;
+        out[len - 1] = (uint8_t)used;
     }
-    spc_store_le32(frame + end, spc_crc32c(0, frame, end));
-    *frame_len = end + CHECKSUM;
+    return len;
+}
+
+spc_status spc_frame_start(const spc_codec *codec, spc_frame_kind kind, spc_coder used,
+                           size_t payload_len, uint8_t *header, size_t cap, size_t *header_len) {
+    if (!codec_usable(codec) || !kind_usable(kind) || !spc_coder_name(used) || !header ||
+        !header_len || payload_len > spc_packed_size(codec->n, codec->codebook.bits)) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    if (cap < header_size(codec, kind)) {
+        return SPC_ERROR_CAPACITY;
+    }
+    *header_len = write_header(codec, kind, used, payload_len, header);
     return SPC_OK;
+}
+
+/* What all ways to a frame ask for; `from` are its elements or indices. */
+static spc_status check_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
+                               const void *from, const uint8_t *frame, size_t frame_cap,
+                               const size_t *frame_len) {
+    if (!codec_usable(codec) || !frame || !frame_len || (codec->n > 0 && !from) ||
+        !spc_coder_name(coder) || !kind_usable(kind)) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    if (!spc_coder_available(coder)) {
+        return SPC_ERROR_CODER;
+    }
+    return frame_cap < spc_frame_bound(codec, kind) ? SPC_ERROR_CAPACITY : SPC_OK;
+}
+
+/* Around the payload, which is there; the frame's length. */
+static size_t complete(const spc_codec *codec, spc_frame_kind kind, spc_coder used,
+                       size_t payload_len, uint8_t *frame) {
+    const size_t end = write_header(codec, kind, used, payload_len, frame) + payload_len;
+    spc_store_le32(frame + end, spc_crc32c(0, frame, end));
+    return end + CHECKSUM;
+}
+
+static spc_status code(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
+                       const uint8_t *indices, uint8_t *frame, size_t *frame_len, uint8_t *work,
+                       size_t work_len) {
+    const spc_symbols symbols = symbols_of(codec);
+    size_t payload_len;
+    spc_coder used;
+    spc_status status = spc_coder_encode(coder, &symbols, indices, frame + header_size(codec, kind),
+                                         spc_packed_size(codec->n, symbols.bits), &payload_len,
+                                         &used, work, work_len);
+    if (status == SPC_OK) {
+        *frame_len = complete(codec, kind, used, payload_len, frame);
+    }
+    return status;
+}
+
+spc_status spc_encode_indices(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
+                              const uint8_t *indices, uint8_t *frame, size_t frame_cap,
+                              size_t *frame_len, void *work, size_t work_len) {
+    spc_status status = check_encode(codec, coder, kind, indices, frame, frame_cap, frame_len);
+    if (status != SPC_OK) {
+        return status;
+    }
+    return code(codec, coder, kind, indices, frame, frame_len, work, work_len);
+}
+
+spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
+                      const void *feature, uint8_t *frame, size_t frame_cap, size_t *frame_len,
+                      void *work, size_t work_len) {
+    spc_status status = check_encode(codec, coder, kind, feature, frame, frame_cap, frame_len);
+    if (status != SPC_OK) {
+        return status;
+    }
+    if (!SPC_CODES || coder == SPC_CODER_PACK || codec->n == 0) {
+        spc_channels_quantize_pack(codec, 0, feature, codec->n, frame + header_size(codec, kind));
+        *frame_len = complete(codec, kind, SPC_CODER_PACK,
+                              spc_packed_size(codec->n, codec->codebook.bits), frame);
+        return SPC_OK;
+    }
+    if (!work || work_len < codec->n) {
+        return SPC_ERROR_WORK;
+    }
+    spc_channels_quantize(codec, 0, feature, codec->n, work);
+    return code(codec, coder, kind, work, frame, frame_len, (uint8_t *)work + codec->n,
+                work_len - codec->n);
 }
 
 /* ------------------------------------------------------------------ parse */

@@ -324,6 +324,18 @@ SPC_API spc_status spc_codec_quantize(const spc_codec *codec, const void *featur
 SPC_API spc_status spc_codec_dequantize(const spc_codec *codec, const uint8_t *indices,
                                         void *feature);
 
+/*
+ * The same where a feature comes in parts: its elements first .. first + n - 1, which `values`
+ * points to.  SPC_ERROR_ARGUMENT if the codec has no such elements.
+ *
+ * Packed, parts begin at multiples of 8 elements, which are whole bytes, and `packed` is where that
+ * byte is; they end at such a multiple or with the feature, or are SPC_ERROR_ARGUMENT.
+ */
+SPC_API spc_status spc_codec_quantize_part(const spc_codec *codec, size_t first, const void *values,
+                                           size_t n, uint8_t *indices);
+SPC_API spc_status spc_codec_quantize_pack_part(const spc_codec *codec, size_t first,
+                                                const void *values, size_t n, uint8_t *packed);
+
 /* Largest frame that spc_encode makes. */
 SPC_API size_t spc_frame_bound(const spc_codec *codec, spc_frame_kind kind);
 
@@ -334,6 +346,27 @@ SPC_API size_t spc_decode_work_size(const spc_codec *codec, spc_coder coder);
 SPC_API spc_status spc_encode(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
                               const void *feature, uint8_t *frame, size_t frame_cap,
                               size_t *frame_len, void *work, size_t work_len);
+
+/*
+ * The same of codec->n indices that are made already.  `work` is without room for them: for pack
+ * none, for others what spc_coder_encode wants.
+ */
+SPC_API size_t spc_encode_indices_work_size(const spc_codec *codec, spc_coder coder);
+SPC_API spc_status spc_encode_indices(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
+                                      const uint8_t *indices, uint8_t *frame, size_t frame_cap,
+                                      size_t *frame_len, void *work, size_t work_len);
+
+/*
+ * The header of a frame, for who sends a frame that is never whole in memory: behind it come
+ * payload_len bytes of payload by the coder `used`, then spc_crc32c of header and payload, least
+ * significant byte first.  Of packed parts this is the frame that spc_encode makes.
+ *
+ * Headers have spc_frame_bound(codec, kind) - spc_packed_size(codec->n, bits) - 4 bytes.
+ * SPC_ERROR_ARGUMENT if the payload is larger than the packed size.
+ */
+SPC_API spc_status spc_frame_start(const spc_codec *codec, spc_frame_kind kind, spc_coder used,
+                                   size_t payload_len, uint8_t *header, size_t cap,
+                                   size_t *header_len);
 
 /*
  * One frame, whole and alone in the buffer, of either kind -> one feature.
