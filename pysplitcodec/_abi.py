@@ -237,6 +237,9 @@ class Codec:
     def bound(self, kind: int) -> int:
         return int(_lib.spc_frame_bound(self._codec, kind))
 
+    def encode_work_size(self, coder: int) -> int:
+        return int(_lib.spc_encode_work_size(self._codec, coder))
+
     def quantize(self, feature: np.ndarray[Any, Any], indices: np.ndarray[Any, Any]) -> None:
         source = _values(feature, self._dtype, self._codec.n, "feature")
         target = _bytes(indices, self._codec.n, "indices", write=True)

@@ -149,7 +149,7 @@ def test_usage_errors(feature: Path, tmp_path: Path) -> None:
 def test_help_documents_exit_codes_and_commands() -> None:
     text = run("--help").stdout
     assert "Exit codes" in text
-    for command in ("demo", "encode", "decode", "inspect", "split", "serve", "run"):
+    for command in ("demo", "encode", "decode", "inspect", "export", "split", "serve", "run"):
         assert command in text
         assert "--json" in run(command, "--help").stdout
     assert run("--version").stdout.strip() == f"splitcodec {sc.__version__}"

@@ -294,6 +294,10 @@ class Codec {
         return spc_frame_bound(&codec_, static_cast<spc_frame_kind>(kind));
     }
 
+    size_t encode_work_size(int coder) const {
+        return spc_encode_work_size(&codec_, coder_of(coder));
+    }
+
     void quantize(const py::array &feature, py::array &indices) const {
         require_plain(feature, codec_.dtype, codec_.n, "feature");
         require_plain(indices, SPC_UINT8, codec_.n, "indices");
@@ -617,6 +621,7 @@ PYBIND11_MODULE(_core, module) {
         .def("quantize", &Codec::quantize, py::arg("feature"), py::arg("indices"))
         .def("dequantize", &Codec::dequantize, py::arg("indices"), py::arg("feature"))
         .def("bound", &Codec::bound, py::arg("kind"))
+        .def("encode_work_size", &Codec::encode_work_size, py::arg("coder"))
         .def("encode", &Codec::encode, py::arg("coder"), py::arg("kind"), py::arg("feature"))
         .def("decode", &Codec::decode, py::arg("frame"), py::arg("out"))
         .def("encode_batch", &Codec::encode_batch, py::arg("coder"), py::arg("kind"),

@@ -10,6 +10,7 @@ from pysplitcodec.cli import (
     codec_commands,
     demo_command,
     edge_commands,
+    export_command,
     model_commands,
 )
 from pysplitcodec.cli.output import EXIT_CODES
@@ -48,6 +49,7 @@ app.command("demo")(demo_command.demo)
 app.command("encode")(codec_commands.encode)
 app.command("decode")(codec_commands.decode)
 app.command("inspect")(codec_commands.inspect)
+app.command("export")(export_command.export)
 app.command("split")(model_commands.split)
 app.command("serve")(edge_commands.serve)
 app.command("run")(edge_commands.run)
