@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake pysplitcodec -type f -not -name '*.pyc')
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake firmware pysplitcodec -type f -not -name '*.pyc')
 
 .PHONY: demo test setup lint bench fuzz clean
 

@@ -18,7 +18,8 @@ SplitCodecError
 |  `- SplitError                   a model that cannot be cut there
 |- ServerError                     the tail server refused, failed or is not there
 |- ProtocolError (ValueError)      a request or answer that breaks the Open Inference Protocol
-`- MissingDependencyError (ImportError)   an extra that is not installed
+|- FirmwareError                  firmware that cannot be built, fails, or does not answer
+`- MissingDependencyError (ImportError)   an extra or a tool that is not installed
 """
 
 from __future__ import annotations
@@ -96,8 +97,19 @@ class ProtocolError(SplitCodecError, ValueError):
     """A message is not what the protocol says, or asks for what there is not."""
 
 
+class FirmwareError(SplitCodecError):
+    """Firmware cannot be built, answers with an error, or not at all.
+
+    code: that of its error packet, docs/firmware.md, or None.
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class MissingDependencyError(SplitCodecError, ImportError):
-    """A package that an extra installs is not there."""
+    """A package that an extra installs, or a tool, is not there."""
 
 
 # The status numbers of csrc/include/splitcodec.h, which both bindings report.

@@ -1,0 +1,37 @@
+/*
+ * What a board supplies.  Its port starts the chip, calls app_main once, and ends with what that
+ * returns: by semihosting as the emulator's exit code, elsewhere by waiting for the next reset.
+ *
+ * Seven functions; boards without a cluster do without the last three.
+ */
+#ifndef SPLITCODEC_PORT_H
+#define SPLITCODEC_PORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The application. */
+int app_main(void);
+
+/* Ticks of a clock that runs all the time, modulo 2^32: the core's cycles where it can. */
+uint32_t port_cycles(void);
+
+/* The link to the host.  Receiving waits until there is a byte, and gives 1 to `cap` of them. */
+size_t port_receive(uint8_t *bytes, size_t cap);
+void port_send(const uint8_t *bytes, size_t len);
+
+/* One line for people, apart from the link; boards that have no place for it drop it. */
+void port_log(const char *text);
+
+/* Call work(core, cores, argument) on each core of the cluster, core 0 .. cores - 1, with its own
+ * stack; returns when all of them have. */
+typedef void port_work(uint32_t core, uint32_t cores, void *argument);
+void port_fork(port_work *work, uint32_t cores, void *argument);
+
+/* In `work`: wait until all cores are here. */
+void port_barrier(void);
+
+/* Move `len` bytes between the cluster's memory and that around it, by DMA where there is one. */
+void port_copy(void *to, const void *from, size_t len);
+
+#endif

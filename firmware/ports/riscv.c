@@ -1,0 +1,16 @@
+/* RV32 on bare metal, one hart. */
+#include "port.h"
+#include "start.h"
+
+enum { TRAP_EXIT = 3 };
+
+_Noreturn void trapped(void) {
+    host_log("trap: the processor took an exception");
+    host_exit(TRAP_EXIT);
+}
+
+uint32_t port_cycles(void) {
+    uint32_t cycles;
+    __asm__ volatile("csrr %0, mcycle" : "=r"(cycles));
+    return cycles;
+}

@@ -1,0 +1,24 @@
+/* What the parts of a port call of one another. */
+#ifndef SPLITCODEC_START_H
+#define SPLITCODEC_START_H
+
+#include <stdint.h>
+
+#define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
+
+/* The link to the host, ready for port_receive and port_send: uart.c, or semihosting.c. */
+void port_link_start(void);
+
+/* A chip's UART.  A byte that has come, or -1; and one to go, when there is room for it. */
+void uart_start(void);
+int uart_take(void);
+void uart_put(uint8_t byte);
+
+/* With SEMIHOSTING, a debugger or emulator gets the text and the code; else nobody does. */
+void host_log(const char *text);
+_Noreturn void host_exit(int code);
+
+/* Copy and clear what the linker script has for C, then run the application.  Does not return. */
+_Noreturn void start_c(void);
+
+#endif
