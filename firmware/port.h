@@ -1,6 +1,6 @@
 /*
- * What a board supplies.  Its port starts the chip, calls app_main once, and ends with what that
- * returns: by semihosting as the emulator's exit code, elsewhere by waiting for the next reset.
+ * What a board supplies.  Its port starts the chip, calls app_main, and ends with what that
+ * returns: where a debugger or an emulator listens, as the exit code there, else by starting again.
  *
  * Seven functions; boards without a cluster do without the last three.
  */

@@ -4,9 +4,16 @@
 
 enum { TRAP_EXIT = 3 };
 
+_Noreturn void start(void); /* riscv_start.S */
+
+_Noreturn void trapped(void);
 _Noreturn void trapped(void) {
     host_log("trap: the processor took an exception");
     host_exit(TRAP_EXIT);
+}
+
+void restart(void) {
+    start();
 }
 
 uint32_t port_cycles(void) {

@@ -35,9 +35,7 @@ void host_log(const char *text) {
 
 void host_exit(int code) {
     (void)code;
-    for (;;) {
-        __asm__ volatile("wfi");
-    }
+    restart();
 }
 
 #endif

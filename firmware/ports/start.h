@@ -14,9 +14,13 @@ void uart_start(void);
 int uart_take(void);
 void uart_put(uint8_t byte);
 
-/* With SEMIHOSTING, a debugger or emulator gets the text and the code; else nobody does. */
+/* With SEMIHOSTING, a debugger or emulator gets the text and the code.  Else nobody does, and the
+ * program starts anew. */
 void host_log(const char *text);
 _Noreturn void host_exit(int code);
+
+/* A chip's, as from its reset. */
+_Noreturn void restart(void);
 
 /* Copy and clear what the linker script has for C, then run the application.  Does not return. */
 _Noreturn void start_c(void);

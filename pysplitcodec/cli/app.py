@@ -11,6 +11,7 @@ from pysplitcodec.cli import (
     demo_command,
     edge_commands,
     export_command,
+    firmware_commands,
     model_commands,
 )
 from pysplitcodec.cli.output import EXIT_CODES
@@ -55,3 +56,4 @@ app.command("serve")(edge_commands.serve)
 app.command("run")(edge_commands.run)
 app.command("info")(bench_commands.info)
 app.add_typer(bench_commands.bench, name="bench")
+app.add_typer(firmware_commands.firmware, name="firmware")

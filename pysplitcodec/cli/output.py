@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pysplitcodec.errors import (
     CoderUnavailableError,
+    FirmwareError,
     MissingDependencyError,
     ServerError,
     SplitCodecError,
@@ -21,7 +22,8 @@ __all__ = ["EXIT_CODES", "Json", "messages", "print_json", "print_table", "repor
 
 EXIT_CODES = (
     "Exit codes: 0 success, 1 a bug in splitcodec, 2 wrong usage, 3 bad input (a file, frame, "
-    "feature or model), 4 something is not installed, 5 the server refused or is not there."
+    "feature or model), 4 something is not installed, 5 the server refused or is not there, "
+    "6 firmware cannot be built, fails or does not answer."
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -69,4 +71,6 @@ def reports_errors(command: _Command) -> _Command:
 def _exit_code(error: Exception) -> int:
     if isinstance(error, (MissingDependencyError, CoderUnavailableError)):
         return 4
+    if isinstance(error, FirmwareError):
+        return 6
     return 5 if isinstance(error, ServerError) else 3

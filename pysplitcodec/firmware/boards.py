@@ -6,11 +6,14 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pysplitcodec.errors import ArgumentError, FirmwareError
 
-__all__ = ["Board", "board_named", "boards", "source_folder"]
+__all__ = ["Board", "LinkKind", "board_named", "boards", "source_folder"]
+
+
+LinkKind = Literal["uart", "semihosting"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Board:
     clock_hz: int
     emulator: tuple[str, ...]
     flash: tuple[str, ...]
+
+    @property
+    def link(self) -> LinkKind:
+        """How its programs talk to the host, outside an emulator if there is an outside."""
+        return "uart" if self.flash else "semihosting"
 
 
 def source_folder() -> Path:

@@ -13,11 +13,10 @@ from typing import Literal
 from pysplitcodec.c_header import c_definitions, c_header
 from pysplitcodec.codec import Codec
 from pysplitcodec.errors import ArgumentError, FirmwareError, MissingDependencyError
-from pysplitcodec.firmware.boards import Board, source_folder
+from pysplitcodec.firmware.boards import Board, LinkKind, source_folder
 
-__all__ = ["App", "LinkKind", "Part", "build", "need_tool", "parts_of"]
+__all__ = ["App", "Part", "binary_of", "build", "need_tool", "parts_of"]
 
-LinkKind = Literal["uart", "semihosting"]
 App = Literal["self_test", "node_feature", "node_tiles"]
 
 _PACKAGES = {
@@ -76,6 +75,13 @@ def build(
     _run(["cmake", "-S", source, "-B", folder, *chosen])
     _run(["cmake", "--build", folder, "--target", app, "--parallel"])
     return folder / f"{app}.elf"
+
+
+def binary_of(board: Board, elf: Path) -> Path:
+    """Write the bytes of a program's flash beside it, as NAME.bin, and return where that is."""
+    binary = elf.with_suffix(".bin")
+    _run([need_tool(f"{board.toolchain}-objcopy"), "-O", "binary", elf, binary])
+    return binary
 
 
 def _run(command: Sequence[str | Path]) -> None:

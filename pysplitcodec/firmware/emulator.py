@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pysplitcodec.errors import FirmwareError
-from pysplitcodec.firmware.boards import Board
-from pysplitcodec.firmware.build import LinkKind, need_tool
+from pysplitcodec.firmware.boards import Board, LinkKind
+from pysplitcodec.firmware.build import need_tool
 
 __all__ = ["Emulator"]
 
@@ -73,7 +73,8 @@ class Emulator:
             _, ready, _ = select.select([], [self._input], [], _LOOK_S)
             if ready:  # at least PIPE_BUF bytes fit
                 at += os.write(self._input, data[at : at + select.PIPE_BUF])
-            self._check_running()
+            else:
+                self._check_running()
 
     def log(self) -> str:
         """Return what the program, and the emulator, have said so far."""
