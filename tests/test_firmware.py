@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import pysplitcodec as sc
+from pysplitcodec.cli.app import app
 from pysplitcodec.errors import (
     ArgumentError,
     CodecMismatchError,
@@ -24,6 +26,7 @@ from pysplitcodec.errors import (
 from pysplitcodec.firmware.boards import board_named, boards, source_folder
 from pysplitcodec.firmware.build import build, parts_of
 from pysplitcodec.firmware.emulator import Emulator
+from pysplitcodec.firmware.flash import flash, flash_command
 from pysplitcodec.firmware.link import Link, packet
 from pysplitcodec.firmware.node import Node
 from pysplitcodec.firmware.self_test import measure, quit_self_test, run_cases
@@ -401,10 +404,115 @@ def test_wrong_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArgumentError, match="'self_test' with a codec"):
         build(board, "self_test", tmp_path, codec=codec_for("pack"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingDependencyError, match=r"cmake is not installed \(apt-get install"):
+    with pytest.raises(
+        MissingDependencyError, match="cmake is not installed: apt-get install cmake"
+    ):
         build(board, "self_test", tmp_path)
     with pytest.raises(MissingDependencyError, match="qemu-system-arm is not installed"):
         Emulator(board, tmp_path / "self_test.elf")
+
+
+# ------------------------------------------------------------------ boards of which there is one
+
+
+@pytest.mark.parametrize("name", [name for name, board in boards().items() if board.flash])
+def test_boards_build_and_flash(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that is printed is the one that is run; without its tool there is a message."""
+    board = board_named(name)
+    for tool in ("cmake", f"{board.toolchain}-gcc"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    program = build(board, "self_test", tmp_path / "build", board.link)
+    command = flash_command(board, program)
+    assert command[0] in ("openocd", "picotool", "pyocd")
+    assert str(program) in " ".join(command)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependencyError, match=f"{command[0]} is not installed: "):
+        flash(board, program)
+    tool = tmp_path / command[0]
+    tool.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/given\nexit $STATUS\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("STATUS", "0")
+    flash(board, program)
+    assert (tmp_path / "given").read_text().splitlines() == command[1:]
+    monkeypatch.setenv("STATUS", "1")
+    with pytest.raises(FirmwareError, match=f"{command[0]} .* failed"):
+        flash(board, program)
+
+
+def test_emulated_boards_are_not_flashed(tmp_path: Path) -> None:
+    with pytest.raises(FirmwareError, match="mps2-an386 cannot be flashed: it is an emulator's"):
+        flash_command(board_named(M4F), tmp_path / "self_test.elf")
+
+
+# ------------------------------------------------------------------ the command line
+
+
+def splitcodec(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["firmware", *map(str, arguments)])
+
+
+def test_cli_lists_boards() -> None:
+    done = splitcodec("boards", "--json")
+    rows = json.loads(done.stdout)["boards"]
+    assert [row["board"] for row in rows] == list(boards())
+    assert all(row["tools"][0] == "cmake" for row in rows)
+
+
+def test_cli_runs(folder: Path) -> None:
+    need_board(M4F)
+    done = splitcodec("run", "--board", M4F, "--build-dir", folder, "--json")
+    assert done.exit_code == 0
+    report = json.loads(done.stdout)
+    assert report["vectors_passed"] > 2000
+    assert report["vectors_failed"] == report["vectors_left_out"] == report["exit_code"] == 0
+    assert len(report["instructions_per_element"]) == 16
+    assert report["stack_bytes"] <= 512
+    parts = report["parts"]
+    for what in ("flash_bytes", "ram_bytes"):
+        assert parts["total"][what] == sum(
+            part[what] for name, part in parts.items() if name != "total"
+        )
+
+
+def test_cli_builds_sizes_and_encodes(folder: Path, tmp_path: Path) -> None:
+    need_board(M4F)
+    codec, feature = codec_for("range"), feature_of("float32")
+    codec.save(tmp_path / "codec.json")
+    np.save(tmp_path / "features.npy", np.stack([feature, feature[:, ::-1]]))
+    given = ("--board", M4F, "--codec", tmp_path / "codec.json", "--build-dir", folder / "cli")
+    built = splitcodec("build", *given, "-o", tmp_path, "--json")
+    assert built.exit_code == 0
+    files = [Path(name) for name in json.loads(built.stdout)["files"]]
+    assert [path.name for path in files] == [
+        *("node_feature.elf", "node_feature.map", "node_feature.bin"),
+    ]
+    flash_bytes = json.loads(built.stdout)["parts"]["total"]["flash_bytes"]
+    assert abs(files[2].stat().st_size - flash_bytes) < 16  # alignment
+    rows = json.loads(splitcodec("size", *given, "--json").stdout)["rows"]
+    assert [row["app"] for row in rows] == ["self_test", "node_feature", "node_tiles"]
+    assert rows[1]["parts"]["total"]["flash_bytes"] == flash_bytes
+    encoded = splitcodec(
+        *("encode", tmp_path / "features.npy", *given, "-o", tmp_path / "frames", "--json")
+    )
+    assert encoded.exit_code == 0
+    assert json.loads(encoded.stdout)["frames_that_differ"] == []
+    assert (tmp_path / "frames" / "0.spc").read_bytes() == codec.encode(feature)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("run", "--board", "arduino"), 3, "board 'arduino' is unknown"),
+        (("build", "--board", M4F, "-o", "x", "--tiles"), 3, "--tiles is given without --codec"),
+        (("run", "--board", "pico"), 6, "board pico has no emulator"),
+        (("flash", "--board", M4F, __file__), 6, "cannot be flashed"),
+    ],
+)
+def test_cli_errors(arguments: tuple[str, ...], code: int, text: str) -> None:
+    done = splitcodec(*arguments)
+    assert done.exit_code == code
+    assert text in done.stderr
 
 
 # ------------------------------------------------------------------ measuring

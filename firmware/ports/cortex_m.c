@@ -2,6 +2,7 @@
 #include "port.h"
 #include "start.h"
 
+#define VECTORS 0xe000ed08u
 #define CPACR 0xe000ed88u
 #define RESET_CONTROL 0xe000ed0cu
 #define SYSTICK_CONTROL 0xe000e010u
@@ -12,6 +13,8 @@
 enum { FAULT_EXIT = 3 };
 
 extern uint32_t stack_top[];
+
+static const void *const vectors[16];
 
 static volatile uint32_t wraps; /* of the tick counter's 24 bits */
 
@@ -26,6 +29,7 @@ static void fault(void) {
 
 void reset(void);
 void reset(void) {
+    REGISTER(VECTORS) = (uint32_t)(uintptr_t)vectors; /* loaders leave their own */
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     /* coprocessors 10 and 11: floats and Helium, which compilers also use to copy */
     REGISTER(CPACR) |= 0xfu << 20;

@@ -1,5 +1,6 @@
 """`firmware`: programs for microcontrollers, built, run, measured and flashed."""
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -298,6 +299,6 @@ def flash_board(
     from pysplitcodec.firmware.flash import flash, flash_command
 
     target = board_named(board)
-    typer.echo(" ".join(flash_command(target, program)))
+    typer.echo(shlex.join(flash_command(target, program)))
     if not dry_run:
         flash(target, program)

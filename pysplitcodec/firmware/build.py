@@ -19,13 +19,13 @@ __all__ = ["App", "Part", "binary_of", "build", "need_tool", "parts_of"]
 
 App = Literal["self_test", "node_feature", "node_tiles"]
 
-_PACKAGES = {
-    "cmake": "cmake",
-    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
-    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
-    "qemu-system-arm": "qemu-system-arm",
-    "qemu-system-riscv32": "qemu-system-misc",
-    "openocd": "openocd",
+# How to get what does not come as a Debian package of its own name.
+_HOW = {
+    "arm-none-eabi-gcc": "apt-get install gcc-arm-none-eabi",
+    "riscv64-unknown-elf-gcc": "apt-get install gcc-riscv64-unknown-elf",
+    "qemu-system-riscv32": "apt-get install qemu-system-misc",
+    "picotool": "https://github.com/raspberrypi/picotool",
+    "pyocd": "pip install pyocd",
 }
 
 
@@ -33,8 +33,8 @@ def need_tool(name: str) -> str:
     """Return the tool's path.  Raises MissingDependencyError, with how to get it, if absent."""
     found = shutil.which(name)
     if found is None:
-        how = f"apt-get install {_PACKAGES[name]}" if name in _PACKAGES else f"pip install {name}"
-        raise MissingDependencyError(f"{name} is not installed ({how})")
+        how = _HOW.get(name, f"apt-get install {name}")
+        raise MissingDependencyError(f"{name} is not installed: {how}")
     return found
 
 
