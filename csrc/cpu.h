@@ -19,4 +19,11 @@
 #endif
 #endif
 
+/* Which ones: those of Armv8.1-M's vectors of integers, if the compiler may use them. */
+#if SPC_ONE_SET && defined(__ARM_FEATURE_MVE) && !defined(__ARM_BIG_ENDIAN)
+#define SPC_HELIUM 1
+#else
+#define SPC_HELIUM 0
+#endif
+
 #endif

@@ -32,6 +32,10 @@ static inline int spc_is_half(spc_dtype dtype) {
            (SPC_HAS_DTYPE(SPC_BFLOAT16) && dtype == SPC_BFLOAT16);
 }
 
+static inline int spc_is_integer(spc_dtype dtype) {
+    return !spc_is_float32(dtype) && !spc_is_half(dtype);
+}
+
 /* Groups of channels that a codec may have. */
 #define SPC_MOST_GROUPS (SPC_GROUPS ? SPC_MAX_GROUPS : 1)
 

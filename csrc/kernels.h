@@ -12,7 +12,7 @@
 #include "cpu.h"
 #include "splitcodec.h"
 
-#define SPC_QUANTIZE_I8_BITS 5
+#define SPC_QUANTIZE_I8_BITS (SPC_HELIUM ? 2 : 5)
 #define SPC_UNPACK_LOOK_UP_BITS 4
 
 typedef struct spc_kernels {
@@ -51,12 +51,15 @@ typedef struct spc_kernels {
     void (*unpack_look_up_f32)(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
                                float *values);
 
-    /* Two steps in one for as many elements as fill whole bytes by themselves; how many is
-     * returned, and may be none.  By thresholds, and by a table of all 256 integers. */
+    /* The same for integers, by their table of all 256. */
+    void (*look_up_pack_u8)(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
+                            uint8_t *packed);
+
+    /* The same for the first elements, of whole bytes; how many is returned, and may be none. */
     size_t (*quantize_bytes_f32)(const int32_t *thresholds, uint32_t bits, const float *values,
                                  size_t n, uint8_t *packed);
-    size_t (*look_up_bytes_u8)(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
-                               uint8_t *packed);
+    size_t (*quantize_bytes_i8)(const int8_t *thresholds, uint32_t bits, uint8_t flip,
+                                const uint8_t *values, size_t n, uint8_t *packed);
 
     /* see context.h */
     size_t (*context_encode)(spc_context_state *state, const uint8_t *symbols, uint8_t *payload,
@@ -142,18 +145,51 @@ extern const spc_kernels spc_kernels_neon_crc;
 
 /* The fastest set that this CPU and the mask allow. */
 #if SPC_ONE_SET
-size_t spc_quantize_bytes_f32_small(const int32_t *thresholds, uint32_t bits, const float *values,
-                                    size_t n, uint8_t *packed);
-size_t spc_look_up_bytes_u8_small(const uint8_t *table, uint32_t bits, const uint8_t *values,
-                                  size_t n, uint8_t *packed);
+void spc_quantize_pack_f32_small(const int32_t *thresholds, uint32_t bits, const float *values,
+                                 size_t n, uint8_t *packed);
+void spc_look_up_pack_u8_small(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
+                               uint8_t *packed);
+
+void spc_quantize_f32_helium(const int32_t *thresholds, uint32_t bits, const float *values,
+                             size_t n, uint8_t *indices);
+void spc_quantize_i8_helium(const int8_t *thresholds, uint32_t bits, uint8_t flip,
+                            const uint8_t *values, size_t n, uint8_t *indices);
+size_t spc_quantize_bytes_f32_helium(const int32_t *thresholds, uint32_t bits, const float *values,
+                                     size_t n, uint8_t *packed);
+size_t spc_quantize_bytes_i8_helium(const int8_t *thresholds, uint32_t bits, uint8_t flip,
+                                    const uint8_t *values, size_t n, uint8_t *packed);
+void spc_pack_helium(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed);
+uint32_t spc_look_up_f32_helium(const float *table, uint32_t bits, const uint8_t *indices, size_t n,
+                                float *values);
+uint32_t spc_look_up_u8_helium(const uint8_t *table, uint32_t bits, const uint8_t *indices,
+                               size_t n, uint8_t *values);
 
 static inline const spc_kernels *spc_kernels_get(void) {
+#if SPC_HELIUM
+    static const spc_kernels kernels = {
+        .name = "helium",
+        .quantize_f32 = spc_quantize_f32_helium,
+        .quantize_f16 = spc_quantize_f16_reference,
+        .quantize_i8 = spc_quantize_i8_helium,
+        .quantize_channels_f32 = spc_quantize_channels_f32_reference,
+        .pack = spc_pack_helium,
+        .unpack = spc_unpack_reference,
+        .look_up_f32 = spc_look_up_f32_helium,
+        .look_up_u16 = spc_look_up_u16_reference,
+        .look_up_u8 = spc_look_up_u8_helium,
+        .quantize_bytes_f32 = spc_quantize_bytes_f32_helium,
+        .quantize_bytes_i8 = spc_quantize_bytes_i8_helium,
+        SPC_CONTEXT_KERNELS(reference),
+        .crc32c = spc_crc32c_reference,
+    };
+#else
     static const spc_kernels kernels = {
         .name = "small",
         SPC_REFERENCE_STEPS,
-        .quantize_bytes_f32 = spc_quantize_bytes_f32_small,
-        .look_up_bytes_u8 = spc_look_up_bytes_u8_small,
+        .quantize_pack_f32 = spc_quantize_pack_f32_small,
+        .look_up_pack_u8 = spc_look_up_pack_u8_small,
     };
+#endif
     return &kernels;
 }
 #else

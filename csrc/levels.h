@@ -18,16 +18,17 @@
 
 /* Tables that only pay where there are vectors, and are more than there is of stack elsewhere. */
 #define SPC_VECTOR_TABLE (SPC_ONE_SET ? 1 : SPC_MAX_CENTROIDS)
+#define SPC_KEYS8 (SPC_ONE_SET && !SPC_HELIUM ? 1 : 1 << SPC_QUANTIZE_I8_BITS)
 
 typedef struct spc_quantizer {
     spc_dtype dtype;
     uint32_t bits;
     const int32_t *thresholds; /* float32 needs no more */
     int16_t keys16[SPC_VECTOR_TABLE];
-    /* Integers: the index of each of the 256, and the integers not above each threshold, if all of
-     * them fit */
+    /* Integers: the ones not above each threshold, if a kernel takes them and all of them fit; else
+     * the index of each of the 256 */
     uint8_t lut[SPC_INTEGER_TABLE];
-    int8_t keys8[SPC_VECTOR_TABLE];
+    int8_t keys8[SPC_KEYS8];
     int keys8_fit;
 } spc_quantizer;
 

@@ -49,13 +49,14 @@ static int floor_of_key(int32_t key) {
 
 /* An integer is above a threshold if it is above the integer not above that. */
 static void init_integer(spc_quantizer *quantizer) {
-    const int low = quantizer->dtype == SPC_INT8 ? -128 : 0;
-    uint32_t count = (1u << quantizer->bits) - 1, index = 0;
-    for (int value = low; value < low + 256; value++) {
-        while (index < count && floor_of_key(quantizer->thresholds[index]) < value) {
-            index++;
+    const int low = quantizer->dtype == SPC_INT8 ? -128 : 0, high = low + 255;
+    const uint32_t count = (1u << quantizer->bits) - 1;
+    int value = low;
+    for (uint32_t index = 0; index <= count; index++) {
+        const int below = index < count ? floor_of_key(quantizer->thresholds[index]) : high;
+        for (const int last = below < high ? below : high; value <= last; value++) {
+            quantizer->lut[(uint8_t)value] = (uint8_t)index;
         }
-        quantizer->lut[(uint8_t)value] = (uint8_t)index;
     }
 }
 
@@ -91,11 +92,19 @@ void spc_quantizer_init(spc_quantizer *quantizer, const int32_t *thresholds, uin
             quantizer->keys16[i] = spc_key16_below(thresholds[i], dtype == SPC_BFLOAT16);
         }
     } else if (!spc_is_float32(dtype)) {
-        init_integer(quantizer);
-        if (spc_kernels_get()->quantize_i8) {
+        quantizer->keys8_fit = 0;
+        if (spc_kernels_get()->quantize_i8 && bits <= SPC_QUANTIZE_I8_BITS) {
             init_keys8(quantizer);
         }
+        if (!quantizer->keys8_fit) {
+            init_integer(quantizer);
+        }
     }
+}
+
+/* What makes integers signed. */
+static uint8_t flip_of(spc_dtype dtype) {
+    return dtype == SPC_UINT8 ? 0x80 : 0;
 }
 
 void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_t n,
@@ -110,9 +119,8 @@ void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_
         } else {
             kernels->quantize_f16(quantizer->keys16, bits, values, n, indices);
         }
-    } else if (kernels->quantize_i8 && quantizer->keys8_fit && bits <= SPC_QUANTIZE_I8_BITS) {
-        uint8_t flip = quantizer->dtype == SPC_UINT8 ? 0x80 : 0;
-        kernels->quantize_i8(quantizer->keys8, bits, flip, values, n, indices);
+    } else if (kernels->quantize_i8 && quantizer->keys8_fit) {
+        kernels->quantize_i8(quantizer->keys8, bits, flip_of(quantizer->dtype), values, n, indices);
     } else {
         (void)kernels->look_up_u8(quantizer->lut, 8, values, n, indices);
     }
@@ -152,10 +160,15 @@ spc_status spc_quantize_pack(const spc_codebook *codebook, spc_dtype dtype, cons
         kernels->quantize_pack_f32(codebook->thresholds, codebook->bits, values, n, packed);
         return SPC_OK;
     }
+    if (spc_is_integer(dtype) && kernels->look_up_pack_u8) {
+        kernels->look_up_pack_u8(quantizer.lut, codebook->bits, values, n, packed);
+        return SPC_OK;
+    }
     if (spc_is_float32(dtype) && kernels->quantize_bytes_f32) {
         done = kernels->quantize_bytes_f32(codebook->thresholds, codebook->bits, values, n, packed);
-    } else if (!spc_is_float32(dtype) && !spc_is_half(dtype) && kernels->look_up_bytes_u8) {
-        done = kernels->look_up_bytes_u8(quantizer.lut, codebook->bits, values, n, packed);
+    } else if (spc_is_integer(dtype) && kernels->quantize_bytes_i8 && quantizer.keys8_fit) {
+        done = kernels->quantize_bytes_i8(quantizer.keys8, codebook->bits, flip_of(dtype), values,
+                                          n, packed);
     }
     at += done * size;
     packed += spc_packed_size(done, codebook->bits);
