@@ -34,7 +34,7 @@ typedef struct bit_stream {
     uint32_t pending, count; /* fewer than eight bits */
 } bit_stream;
 
-INLINE void put(bit_stream *stream, uint32_t index, uint32_t bits) {
+INLINE void put_index(bit_stream *stream, uint32_t index, uint32_t bits) {
     stream->pending |= index << stream->count;
     stream->count += bits;
     if (stream->count >= 8) {
@@ -92,7 +92,7 @@ void spc_quantize_pack_f32_small(const int32_t *thresholds, uint32_t bits, const
     OF_WHOLE_BYTES(bits, n = quantize_bytes(thresholds, BITS, &values, n, &packed))
     bit_stream stream = {packed, 0, 0};
     for (; n > 0; n--) {
-        put(&stream, index_in(thresholds, bits, spc_key(*values++)), bits);
+        put_index(&stream, index_in(thresholds, bits, spc_key(*values++)), bits);
     }
     end_stream(&stream);
 }
@@ -116,7 +116,7 @@ void spc_look_up_pack_u8_small(const uint8_t *table, uint32_t bits, const uint8_
     OF_WHOLE_BYTES(bits, n = look_up_bytes(table, BITS, &values, n, &packed))
     bit_stream stream = {packed, 0, 0};
     for (; n > 0; n--) {
-        put(&stream, table[*values++], bits);
+        put_index(&stream, table[*values++], bits);
     }
     end_stream(&stream);
 }

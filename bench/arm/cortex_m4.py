@@ -46,11 +46,11 @@ RANGE_BUDGETS = {1: (400, 1000, 4096), 2: (1000, 4096)}  # of models, in bytes, 
 CONTEXT_BUDGETS = {1: (400, 1000, 2000, 4096), 2: (1000, 2000, 4096)}
 SAMPLES = 50  # whose mean payload is given
 
-FIRMWARE = [
+FIRMWARE: list[str | Path] = [
     *("-ffreestanding", "-ffunction-sections", "-fdata-sections"),
     *("-std=gnu11", "-I", ROOT / "csrc", "-I", ROOT / "csrc" / "include"),
 ]
-OPTIONS = ["-mcpu=cortex-m4", "-mthumb", *FIRMWARE]
+OPTIONS: list[str | Path] = ["-mcpu=cortex-m4", "-mthumb", *FIRMWARE]
 LINK = [*("-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs"), "-Wl,--gc-sections"]
 
 # name: core files beside the one that is included; encode_work, encode and decode in C
@@ -270,7 +270,7 @@ class Bench:
             }
         )
         core_files = [ROOT / "csrc" / f"{file}.c" for file in files]
-        wanted = ["-Wl,-T", self.layout]
+        wanted: list[str | Path] = ["-Wl,-T", self.layout]
         if not running:
             wanted = ["-Wl,-e,coded", "-Wl,-u,work_size_of"]
             wanted += ["-Wl,-u,restored"] if decoding else []

@@ -6,7 +6,7 @@
 #if SPC_HELIUM
 #include <arm_mve.h>
 
-#define HELIUM static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline))
 #define ALL_OF_VECTOR _Pragma("GCC unroll 16")
 
 /* Conditions: GCC 12 moves the one of an intrinsic through a general register, which takes three
@@ -19,14 +19,14 @@
 #endif
 
 /* sum + (x > threshold ? weight : 0) */
-HELIUM uint32x4_t add_above(uint32x4_t sum, int32x4_t x, int32_t threshold, uint32_t weight) {
+INLINE uint32x4_t add_above(uint32x4_t sum, int32x4_t x, int32_t threshold, uint32_t weight) {
     UNDER_CONDITION(sum, vaddq_m_n_u32(sum, sum, weight, vcmpgtq_n_s32(x, threshold)),
                     "vpt.s32 gt, %q1, %2\n\tvaddt.i32 %q0, %q0, %3", "w"(x), "r"(threshold),
                     "r"(weight));
     return sum;
 }
 
-HELIUM uint32x4_t add_above_each(uint32x4_t sum, int32x4_t x, int32x4_t thresholds,
+INLINE uint32x4_t add_above_each(uint32x4_t sum, int32x4_t x, int32x4_t thresholds,
                                  uint32_t weight) {
     UNDER_CONDITION(sum, vaddq_m_n_u32(sum, sum, weight, vcmpgtq_s32(x, thresholds)),
                     "vpt.s32 gt, %q1, %q2\n\tvaddt.i32 %q0, %q0, %3", "w"(x), "w"(thresholds),
@@ -34,7 +34,7 @@ HELIUM uint32x4_t add_above_each(uint32x4_t sum, int32x4_t x, int32x4_t threshol
     return sum;
 }
 
-HELIUM uint8x16_t add_above8(uint8x16_t sum, int8x16_t x, int8_t threshold, uint8_t weight) {
+INLINE uint8x16_t add_above8(uint8x16_t sum, int8x16_t x, int8_t threshold, uint8_t weight) {
     UNDER_CONDITION(sum, vaddq_m_n_u8(sum, sum, weight, vcmpgtq_n_s8(x, threshold)),
                     "vpt.s8 gt, %q1, %2\n\tvaddt.i8 %q0, %q0, %3", "w"(x), "r"(threshold),
                     "r"(weight));
@@ -42,13 +42,13 @@ HELIUM uint8x16_t add_above8(uint8x16_t sum, int8x16_t x, int8_t threshold, uint
 }
 
 /* spc_key_of_bits of four floats; magnitude is all bits but the sign. */
-HELIUM int32x4_t keys_of(int32x4_t raw, int32x4_t magnitude) {
+INLINE int32x4_t keys_of(int32x4_t raw, int32x4_t magnitude) {
     UNDER_CONDITION(raw, veorq_m_s32(raw, raw, magnitude, vcmpltq_n_s32(raw, 0)),
                     "vpt.s32 lt, %q0, zr\n\tveort %q0, %q0, %q1", "w"(magnitude));
     return raw;
 }
 
-HELIUM const int32_t *words_of(const float *values) {
+INLINE const int32_t *words_of(const float *values) {
     return (const int32_t *)(const void *)values;
 }
 
@@ -103,7 +103,7 @@ void spc_quantize_i8_helium(const int8_t *thresholds, uint32_t bits, uint8_t fli
 /* ------------------------------------------------------------------ quantise to packed */
 
 /* 16 indices of 1 or 2 bits, those of four neighbours in each lane. */
-HELIUM uint32x4_t fours_of_floats(const int32_t *thresholds, uint32_t bits, const float *values,
+INLINE uint32x4_t fours_of_floats(const int32_t *thresholds, uint32_t bits, const float *values,
                                   int32x4_t magnitude) {
     int32x4x4_t x = vld4q_s32(words_of(values));
     uint32x4_t sum = vdupq_n_u32(0);
@@ -137,7 +137,7 @@ size_t spc_quantize_bytes_f32_helium(const int32_t *thresholds, uint32_t bits, c
     return (size_t)(packed - from) * 8 / bits;
 }
 
-HELIUM uint32_t bits_of_integers(const uint8_t *values, uint8x16_t sign, int8_t key) {
+INLINE uint32_t bits_of_integers(const uint8_t *values, uint8x16_t sign, int8_t key) {
     return vcmpgtq_n_s8(vreinterpretq_s8_u8(veorq_u8(vld1q_u8(values), sign)), key);
 }
 
@@ -171,7 +171,7 @@ size_t spc_quantize_bytes_i8_helium(const int8_t *thresholds, uint32_t bits, uin
 /* ------------------------------------------------------------------ pack */
 
 /* Eight indices in two lanes are as many bytes as one has bits. */
-HELIUM void store_eight(uint8_t *packed, uint32_t bits, uint32_t low, uint32_t high) {
+INLINE void store_eight(uint8_t *packed, uint32_t bits, uint32_t low, uint32_t high) {
     const uint32_t rest = high >> (32 - 4 * bits);
     spc_store_word(packed, low | high << 4 * bits);
     ALL_OF_VECTOR for (uint32_t i = 4; i < bits; i++) {
@@ -181,7 +181,7 @@ HELIUM void store_eight(uint8_t *packed, uint32_t bits, uint32_t low, uint32_t h
 
 /* 3, 5, 6 or 7 bits: in lanes of low + high * 2^8, and then of low + high * 2^16, the high index
  * moves down to where the low one ends. */
-HELIUM void pack_across(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
+INLINE void pack_across(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
     const uint8x16_t mask = vdupq_n_u8((uint8_t)((1u << bits) - 1));
     for (; n > 0; n -= 16, indices += 16, packed += 2 * bits) {
         uint8x16_t one = vandq_u8(vld1q_u8(indices), mask);
@@ -200,7 +200,7 @@ HELIUM void pack_across(const uint8_t *indices, size_t n, uint32_t bits, uint8_t
     }
 }
 
-HELIUM void pack_bits(const uint8_t *indices, size_t n, uint8_t *packed) {
+INLINE void pack_bits(const uint8_t *indices, size_t n, uint8_t *packed) {
     const uint8x16_t one = vdupq_n_u8(1);
     for (; n > 0; n -= 32, indices += 32, packed += 4) {
         uint32_t low = vcmpeqq_u8(vandq_u8(vld1q_u8(indices), one), one);
@@ -210,7 +210,7 @@ HELIUM void pack_bits(const uint8_t *indices, size_t n, uint8_t *packed) {
 }
 
 /* Stray bits are overwritten by the next index, and the last ones fall off. */
-HELIUM void pack_twos(const uint8_t *indices, size_t n, uint8_t *packed) {
+INLINE void pack_twos(const uint8_t *indices, size_t n, uint8_t *packed) {
     for (; n > 0; n -= 64, indices += 64, packed += 16) {
         uint8x16x4_t x = vld4q_u8(indices);
         uint8x16_t low = vsliq_n_u8(x.val[0], x.val[1], 2);
@@ -218,14 +218,14 @@ HELIUM void pack_twos(const uint8_t *indices, size_t n, uint8_t *packed) {
     }
 }
 
-HELIUM void pack_fours(const uint8_t *indices, size_t n, uint8_t *packed) {
+INLINE void pack_fours(const uint8_t *indices, size_t n, uint8_t *packed) {
     for (; n > 0; n -= 32, indices += 32, packed += 16) {
         uint8x16x2_t x = vld2q_u8(indices);
         vst1q_u8(packed, vsliq_n_u8(x.val[0], x.val[1], 4));
     }
 }
 
-HELIUM void copy(const uint8_t *indices, size_t n, uint8_t *packed) {
+INLINE void pack_whole(const uint8_t *indices, size_t n, uint8_t *packed) {
     for (; n > 0; n -= 16, indices += 16, packed += 16) {
         vst1q_u8(packed, vld1q_u8(indices));
     }
@@ -248,7 +248,7 @@ void spc_pack_helium(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *p
         SPC_BITS_CASE(6, pack_across(indices, done, BITS, packed))
         SPC_BITS_CASE(7, pack_across(indices, done, BITS, packed))
     default:
-        copy(indices, done, packed);
+        pack_whole(indices, done, packed);
     }
     if (left > 0) {
         spc_pack_reference(indices + done, left, bits, packed + done / 8 * bits);
@@ -258,7 +258,7 @@ void spc_pack_helium(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *p
 /* ------------------------------------------------------------------ look up */
 
 /* The OR of all bytes of a vector, as kernels return it. */
-HELIUM uint32_t or_of_vector(uint32x4_t x) {
+INLINE uint32_t or_of_vector(uint32x4_t x) {
     uint32_t word = vgetq_lane_u32(x, 0) | vgetq_lane_u32(x, 1);
     word |= vgetq_lane_u32(x, 2) | vgetq_lane_u32(x, 3);
     word |= word >> 16;

@@ -29,9 +29,9 @@ static void give_up(const char *what, uint32_t bits, uint32_t n) {
 
 /* ------------------------------------------------------------------ what there is to quantise */
 
-static const uint32_t awkward[] = {0,          1,          0x007fffff, 0x00800000, 0x3f800000,
-                                   0x42fe0000, 0x437f0000, 0x7f7fffff, 0x7f800000, 0x7f800001,
-                                   0x7fc00000, 0x7fffffff};
+static const uint32_t awkward[] = {0,          1,          0x007fffff, 0x00800000,
+                                   0x3f800000, 0x42fe0000, 0x437f0000, 0x7f7fffff,
+                                   0x7f800000, 0x7f800001, 0x7fc00000, 0x7fffffff};
 
 static uint32_t some_float(const int32_t *thresholds, uint32_t count) {
     switch (below(4)) {
