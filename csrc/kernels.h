@@ -12,6 +12,7 @@
 #include "cpu.h"
 #include "splitcodec.h"
 
+/* With more, a table of all integers takes less. */
 #define SPC_QUANTIZE_I8_BITS (SPC_HELIUM ? 2 : 5)
 #define SPC_UNPACK_LOOK_UP_BITS 4
 
@@ -51,11 +52,12 @@ typedef struct spc_kernels {
     void (*unpack_look_up_f32)(const float *table, uint32_t bits, const uint8_t *packed, size_t n,
                                float *values);
 
-    /* The same for integers, by their table of all 256. */
+    /* Quantise by a table of all 256 integers and pack. */
     void (*look_up_pack_u8)(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
                             uint8_t *packed);
 
-    /* The same for the first elements, of whole bytes; how many is returned, and may be none. */
+    /* Quantise and pack as many as are done best in one step, of whole bytes; returns how many,
+     * which may be none.  NULL: none. */
     size_t (*quantize_bytes_f32)(const int32_t *thresholds, uint32_t bits, const float *values,
                                  size_t n, uint8_t *packed);
     size_t (*quantize_bytes_i8)(const int8_t *thresholds, uint32_t bits, uint8_t flip,

@@ -25,11 +25,11 @@ typedef struct spc_quantizer {
     uint32_t bits;
     const int32_t *thresholds; /* float32 needs no more */
     int16_t keys16[SPC_VECTOR_TABLE];
-    /* Integers: the ones not above each threshold, if a kernel takes them and all of them fit; else
+    /* Integers: those not above each threshold, where a kernel takes them and all of them fit; else
      * the index of each of the 256 */
-    uint8_t lut[SPC_INTEGER_TABLE];
-    int8_t keys8[SPC_KEYS8];
     int keys8_fit;
+    int8_t keys8[SPC_KEYS8];
+    uint8_t lut[SPC_INTEGER_TABLE];
 } spc_quantizer;
 
 void spc_quantizer_init(spc_quantizer *quantizer, const int32_t *thresholds, uint32_t bits,

@@ -50,8 +50,8 @@ INLINE void end_stream(const bit_stream *stream) {
     }
 }
 
-/* `call` with BITS as a constant, for widths of which whole indices fill a byte: in straight code
- * for each byte, from and to where two pointers point.  Returns how many values are left. */
+/* `call` with BITS as a constant, for widths of which whole indices fill a byte.  The calls go on
+ * from where two pointers point, in straight code for each byte, and return how many are left. */
 #define OF_WHOLE_BYTES(bits, call)                                                                 \
     switch (bits) {                                                                                \
         SPC_BITS_CASE(1, call)                                                                     \
