@@ -204,21 +204,15 @@ static void quantize_pack_runs(const spc_codec *codec, layout runs, size_t first
     }
 }
 
-void spc_channels_quantize_pack(const spc_codec *codec, size_t first, const void *values, size_t n,
-                                uint8_t *packed) {
+/* Apart, so that what one codebook needs of the stack does not come on top. */
+static __attribute__((noinline)) void quantize_pack_groups(const spc_codec *codec, size_t first,
+                                                           const void *values, size_t n,
+                                                           uint8_t *packed) {
     const spc_kernels *kernels = spc_kernels_get();
     const uint32_t bits = codec->codebook.bits;
+    const layout runs = layout_of(codec);
     const uint8_t *at = values;
     uint8_t indices[SPC_BLOCK];
-    layout runs;
-    if (!SPC_GROUPS || codec->codebook.groups == 1) {
-        (void)spc_quantize_pack(&codec->codebook, codec->dtype, values, n, packed);
-        return;
-    }
-    if (n == 0) {
-        return;
-    }
-    runs = layout_of(codec);
     if (codec->dtype == SPC_FLOAT32 && kernels->quantize_pack_f32 && is_long(runs.run) &&
         runs.run % 8 == 0) {
         quantize_pack_runs(codec, runs, first, values, n, packed);
@@ -232,6 +226,15 @@ void spc_channels_quantize_pack(const spc_codec *codec, size_t first, const void
         at += count * spc_dtype_size(codec->dtype);
         packed += spc_packed_size(count, bits);
         n -= count;
+    }
+}
+
+void spc_channels_quantize_pack(const spc_codec *codec, size_t first, const void *values, size_t n,
+                                uint8_t *packed) {
+    if (!SPC_GROUPS || codec->codebook.groups == 1) {
+        (void)spc_quantize_pack(&codec->codebook, codec->dtype, values, n, packed);
+    } else if (n > 0) {
+        quantize_pack_groups(codec, first, values, n, packed);
     }
 }
 
@@ -354,21 +357,13 @@ spc_status spc_channels_dequantize(const spc_codec *codec, const uint8_t *indice
     return seen >> codec->codebook.bits == 0 ? SPC_OK : SPC_ERROR_ARGUMENT;
 }
 
-spc_status spc_channels_unpack_dequantize(const spc_codec *codec, const uint8_t *packed,
-                                          void *feature) {
+/* Apart for the same reason as quantize_pack_groups. */
+static __attribute__((noinline)) void
+unpack_dequantize_groups(const spc_codec *codec, const uint8_t *packed, uint8_t *out) {
     const uint32_t bits = codec->codebook.bits;
-    uint8_t indices[SPC_BLOCK], *out = feature;
-    spc_status status;
-    layout runs;
+    const layout runs = layout_of(codec);
+    uint8_t indices[SPC_BLOCK];
     tables t;
-    if (!SPC_GROUPS || codec->codebook.groups == 1) {
-        return spc_unpack_dequantize(&codec->codebook, codec->dtype, packed, codec->n, feature);
-    }
-    status = spc_packed_check(packed, codec->n, bits);
-    if (status != SPC_OK || codec->n == 0) {
-        return status;
-    }
-    runs = layout_of(codec);
     fill_tables(codec, runs, &t);
     for (size_t first = 0; first < codec->n; first += SPC_BLOCK) {
         size_t left = codec->n - first, count = left < SPC_BLOCK ? left : SPC_BLOCK;
@@ -377,5 +372,17 @@ spc_status spc_channels_unpack_dequantize(const spc_codec *codec, const uint8_t 
         packed += spc_packed_size(count, bits);
         out += count * spc_dtype_size(codec->dtype);
     }
-    return SPC_OK;
+}
+
+spc_status spc_channels_unpack_dequantize(const spc_codec *codec, const uint8_t *packed,
+                                          void *feature) {
+    spc_status status;
+    if (!SPC_GROUPS || codec->codebook.groups == 1) {
+        return spc_unpack_dequantize(&codec->codebook, codec->dtype, packed, codec->n, feature);
+    }
+    status = spc_packed_check(packed, codec->n, codec->codebook.bits);
+    if (status == SPC_OK && codec->n > 0) {
+        unpack_dequantize_groups(codec, packed, feature);
+    }
+    return status;
 }

@@ -114,12 +114,13 @@ static void write_floats(const float *values, size_t n, uint8_t *out) {
  * whatever they are, and models of one length would have one id. */
 static uint32_t id_of(const spc_codec *codec) {
     const spc_codebook *codebook = &codec->codebook;
-    uint8_t piece[4 * 64];
+    enum { FLOATS = SPC_HOSTED ? 64 : 16 };
+    uint8_t piece[4 * FLOATS]; /* of the stack, which may be small; a head fits */
     uint32_t crc = spc_crc32c(0, piece, write_head(codec, piece));
     size_t left = (size_t)codebook->groups << codebook->bits;
     const float *at = codebook->centroids;
     while (left > 0) {
-        size_t count = left < 64 ? left : 64;
+        size_t count = left < FLOATS ? left : FLOATS;
         write_floats(at, count, piece);
         crc = spc_crc32c(crc, piece, 4 * count);
         at += count;
@@ -173,19 +174,21 @@ static int codec_usable(const spc_codec *codec) {
            spc_dtype_size(codec->dtype);
 }
 
-static spc_symbols symbols_of(const spc_codec *codec) {
-    const spc_model *model = codec->model.len > 0 ? &codec->model : NULL;
-    return (spc_symbols){codec->shape, codec->axis, codec->codebook.bits, model};
+static spc_status describe(const spc_codec *codec, spc_coder coder, spc_planes *planes) {
+    return spc_coder_describe(coder, &codec->shape, codec->axis, codec->codebook.bits,
+                              codec->model.len > 0 ? &codec->model : NULL, planes);
 }
 
 spc_status spc_codec_set_model(spc_codec *codec, const spc_model *model) {
-    spc_symbols symbols;
+    spc_planes planes;
+    spc_status status;
     if (!codec_usable(codec) || !model || !model->bytes) {
         return SPC_ERROR_ARGUMENT;
     }
-    symbols = symbols_of(codec);
-    if (!spc_model_fits(model, &symbols)) {
-        return SPC_ERROR_MODEL;
+    status = spc_coder_describe(model->coder, &codec->shape, codec->axis, codec->codebook.bits,
+                                model, &planes);
+    if (status != SPC_OK || planes.n == 0) {
+        return status != SPC_OK ? status : SPC_ERROR_MODEL;
     }
     codec->model = *model;
     codec->id = id_of(codec);
@@ -282,28 +285,30 @@ size_t spc_frame_bound(const spc_codec *codec, spc_frame_kind kind) {
     return header_size(codec, kind) + spc_packed_size(codec->n, codec->codebook.bits) + CHECKSUM;
 }
 
-/* Indices first, then whatever the coder wants; the fused pack path needs neither. */
-static size_t with_indices(const spc_codec *codec, spc_coder coder,
-                           size_t (*coder_size)(spc_coder, const spc_symbols *)) {
-    spc_symbols symbols;
-    if (!codec || coder == SPC_CODER_PACK || codec->n == 0) {
+size_t spc_encode_indices_work_size(const spc_codec *codec, spc_coder coder) {
+    spc_planes planes;
+    if (!codec || codec->n == 0 || describe(codec, coder, &planes) != SPC_OK) {
         return 0;
     }
-    symbols = symbols_of(codec);
-    return codec->n + coder_size(coder, &symbols);
+    return spc_planes_encode_work_size(&planes, coder);
 }
 
+static size_t decode_indices_work_size(const spc_codec *codec, spc_coder coder) {
+    spc_planes planes;
+    if (codec->n == 0 || describe(codec, coder, &planes) != SPC_OK) {
+        return 0;
+    }
+    return spc_planes_decode_work_size(&planes, coder);
+}
+
+/* Indices first, then whatever the coder wants; the fused pack path needs neither. */
 size_t spc_encode_work_size(const spc_codec *codec, spc_coder coder) {
-    return with_indices(codec, coder, spc_coder_encode_work_size);
-}
-
-size_t spc_encode_indices_work_size(const spc_codec *codec, spc_coder coder) {
-    const size_t size = spc_encode_work_size(codec, coder);
-    return size > 0 ? size - codec->n : 0;
+    return codec && coder != SPC_CODER_PACK ? codec->n + spc_encode_indices_work_size(codec, coder)
+                                            : 0;
 }
 
 size_t spc_decode_work_size(const spc_codec *codec, spc_coder coder) {
-    return with_indices(codec, coder, spc_coder_decode_work_size);
+    return codec && coder != SPC_CODER_PACK ? codec->n + decode_indices_work_size(codec, coder) : 0;
 }
 
 /* Everything before the payload; how long that is. */
@@ -367,16 +372,17 @@ static size_t complete(const spc_codec *codec, spc_frame_kind kind, spc_coder us
 }
 
 static spc_status code(const spc_codec *codec, spc_coder coder, spc_frame_kind kind,
-                       const uint8_t *indices, uint8_t *frame, size_t *frame_len, uint8_t *work,
+                       const uint8_t *indices, uint8_t *frame, size_t *frame_len, void *work,
                        size_t work_len) {
-    const spc_symbols symbols = symbols_of(codec);
     size_t payload_len;
-    spc_coder used;
-    spc_status status = spc_coder_encode(coder, &symbols, indices, frame + header_size(codec, kind),
-                                         spc_packed_size(codec->n, symbols.bits), &payload_len,
-                                         &used, work, work_len);
+    spc_planes planes;
+    spc_status status = describe(codec, coder, &planes);
     if (status == SPC_OK) {
-        *frame_len = complete(codec, kind, used, payload_len, frame);
+        status = spc_planes_encode(&planes, &coder, indices, frame + header_size(codec, kind),
+                                   &payload_len, work, work_len);
+    }
+    if (status == SPC_OK) {
+        *frame_len = complete(codec, kind, coder, payload_len, frame);
     }
     return status;
 }
@@ -606,7 +612,7 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
                       size_t feature_cap, void *work, size_t work_len) {
     spc_frame_info info;
     const uint8_t *payload;
-    spc_symbols symbols;
+    spc_planes planes;
     spc_status status;
     if (!codec_usable(codec) || (codec->n > 0 && !feature)) {
         return SPC_ERROR_ARGUMENT;
@@ -624,10 +630,9 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
     if (feature_cap < spc_feature_size(codec)) {
         return SPC_ERROR_CAPACITY;
     }
-    symbols = symbols_of(codec);
     payload = frame + info.payload_offset;
     if (!SPC_CODES || info.coder == SPC_CODER_PACK) {
-        if (info.payload_len != spc_packed_size(codec->n, symbols.bits)) {
+        if (info.payload_len != spc_packed_size(codec->n, codec->codebook.bits)) {
             return SPC_ERROR_CORRUPT;
         }
         return spc_channels_unpack_dequantize(codec, payload, feature);
@@ -635,9 +640,12 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
     if (codec->n > 0 && (!work || work_len < codec->n)) {
         return SPC_ERROR_WORK;
     }
-    status =
-        spc_coder_decode(info.coder, &symbols, payload, info.payload_len, work,
-                         work ? (uint8_t *)work + codec->n : NULL, work ? work_len - codec->n : 0);
+    status = describe(codec, info.coder, &planes);
+    if (status == SPC_OK) {
+        status = spc_planes_decode(&planes, info.coder, payload, info.payload_len, work,
+                                   work ? (uint8_t *)work + codec->n : NULL,
+                                   work ? work_len - codec->n : 0);
+    }
     if (status == SPC_ERROR_MODEL) {
         return SPC_ERROR_CORRUPT; /* a codec without it has made no such frame */
     }

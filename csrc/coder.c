@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "bytes.h"
-#include "internal.h"
 
 /* Names are known for every coder, the implementation may be missing from a build. */
 static const char *const coder_names[] = {
@@ -74,63 +73,48 @@ spc_status spc_shape_elements(const spc_shape *shape, size_t *n) {
 
 /* ------------------------------------------------------------------ channels, rows, columns */
 
-/* Indices in the order of the shape are [outer][channels][inner]. */
-typedef struct view {
-    spc_planes planes;
-    size_t outer, inner;
-} view;
-
-static size_t product(const spc_shape *shape, uint32_t from, uint32_t to) {
-    size_t n = 1;
-    for (uint32_t i = from; i < to; i++) {
-        n *= shape->dims[i];
-    }
-    return n;
-}
-
-static view view_of(const spc_symbols *symbols, size_t n) {
-    const spc_shape *shape = &symbols->shape;
-    const uint32_t rank = shape->rank;
-    uint32_t axis = symbols->axis, last;
-    view found = {{.n = n, .bits = symbols->bits, .channels = 1, .columns = 1}, 1, 1};
-    if (axis == SPC_NO_AXIS && rank >= 3) {
+/* Of symbols that there are. */
+static void find_planes(const spc_shape *shape, uint32_t axis, spc_planes *planes) {
+    uint32_t last = shape->rank;
+    planes->channels = 1;
+    planes->columns = planes->outer = 1;
+    if (axis == SPC_NO_AXIS && shape->rank >= 3) {
         axis = 0;
     }
-    if (axis == SPC_NO_AXIS) {
-        found.inner = product(shape, 0, rank);
-        last = rank;
-    } else {
-        found.outer = product(shape, 0, axis);
-        found.inner = product(shape, axis + 1, rank);
-        last = axis + 1 == rank ? axis : rank;
+    if (axis != SPC_NO_AXIS) {
+        planes->channels = shape->dims[axis];
+        for (uint32_t i = 0; i < axis; i++) {
+            planes->outer *= shape->dims[i];
+        }
+        last = axis + 1 == last ? axis : last;
     }
     if (last > 0) {
-        found.planes.columns = shape->dims[last - 1];
+        planes->columns = shape->dims[last - 1];
     }
-    found.planes.channels = axis == SPC_NO_AXIS ? 1 : shape->dims[axis];
-    found.planes.rows = n / found.planes.channels / found.planes.columns;
-    return found;
+    planes->inner = planes->n / planes->channels / planes->outer;
+    planes->rows = planes->n / planes->channels / planes->columns;
 }
 
-static int must_move(const view *of, const spc_coder_ops *ops) {
-    return ops->planar && of->planes.channels > 1 && of->outer > 1;
+/* Room for the indices in the order of planes, if it is another one. */
+static size_t moved_size(const spc_planes *planes, const spc_coder_ops *ops) {
+    return ops->planar && planes->channels > 1 && planes->outer > 1 ? planes->n : 0;
 }
 
 /* Runs of `inner`, in the one order and in the other. */
-static void to_planes(const view *of, const uint8_t *indices, uint8_t *planar) {
-    for (size_t o = 0; o < of->outer; o++) {
-        for (size_t c = 0; c < of->planes.channels; c++) {
-            memcpy(planar + (c * of->outer + o) * of->inner, indices, of->inner);
-            indices += of->inner;
+static void to_planes(const spc_planes *planes, const uint8_t *indices, uint8_t *planar) {
+    for (size_t o = 0; o < planes->outer; o++) {
+        for (size_t c = 0; c < planes->channels; c++) {
+            memcpy(planar + (c * planes->outer + o) * planes->inner, indices, planes->inner);
+            indices += planes->inner;
         }
     }
 }
 
-static void from_planes(const view *of, const uint8_t *planar, uint8_t *indices) {
-    for (size_t o = 0; o < of->outer; o++) {
-        for (size_t c = 0; c < of->planes.channels; c++) {
-            memcpy(indices, planar + (c * of->outer + o) * of->inner, of->inner);
-            indices += of->inner;
+static void from_planes(const spc_planes *planes, const uint8_t *planar, uint8_t *indices) {
+    for (size_t o = 0; o < planes->outer; o++) {
+        for (size_t c = 0; c < planes->channels; c++) {
+            memcpy(indices, planar + (c * planes->outer + o) * planes->inner, planes->inner);
+            indices += planes->inner;
         }
     }
 }
@@ -180,108 +164,52 @@ spc_status spc_model_init(spc_model *model, const uint8_t *bytes, size_t len) {
                : SPC_ERROR_MODEL;
 }
 
-int spc_model_fits(const spc_model *model, const spc_symbols *symbols) {
-    size_t n;
-    if (spc_shape_elements(&symbols->shape, &n) != SPC_OK || n == 0) {
-        return 0;
-    }
-    return model->bits == symbols->bits && model->channels == view_of(symbols, n).planes.channels;
-}
-
 /* ------------------------------------------------------------------ the coders */
 
-static spc_status describe(spc_coder coder, const spc_symbols *symbols, const spc_coder_ops **ops,
-                           view *of) {
+spc_status spc_coder_describe(spc_coder coder, const spc_shape *shape, uint32_t axis, uint32_t bits,
+                              const spc_model *model, spc_planes *planes) {
+    const spc_coder_ops *ops = spc_coder_find(coder);
     spc_status status;
-    size_t n;
-    if (!symbols || symbols->bits < 1 || symbols->bits > 8 || (size_t)coder >= CODER_COUNT) {
+    if (bits < 1 || bits > 8 || !spc_coder_name(coder)) {
         return SPC_ERROR_ARGUMENT;
     }
-    *ops = spc_coder_find(coder);
-    if (!*ops) {
+    if (!ops) {
         return SPC_ERROR_CODER;
     }
-    status = spc_shape_elements(&symbols->shape, &n);
+    status = spc_shape_elements(shape, &planes->n);
     if (status != SPC_OK) {
         return status;
     }
-    if (symbols->axis != SPC_NO_AXIS && symbols->axis >= symbols->shape.rank) {
+    if (axis != SPC_NO_AXIS && axis >= shape->rank) {
         return SPC_ERROR_ARGUMENT;
     }
-    if (n == 0) {
-        of->planes.n = 0;
+    if (planes->n == 0) {
         return SPC_OK;
     }
-    *of = view_of(symbols, n);
-    if (symbols->model && symbols->model->coder == coder) {
-        if (!spc_model_fits(symbols->model, symbols)) {
-            return SPC_ERROR_MODEL;
-        }
-        of->planes.model = symbols->model;
+    find_planes(shape, axis, planes);
+    planes->bits = bits;
+    planes->model = model && model->coder == coder ? model : NULL;
+    if (planes->model ? model->bits != bits || model->channels != planes->channels
+                      : ops->needs_model) {
+        return SPC_ERROR_MODEL;
     }
-    return (*ops)->needs_model && !of->planes.model ? SPC_ERROR_MODEL : SPC_OK;
-}
-
-size_t spc_coder_bound(spc_coder coder, const spc_symbols *symbols) {
-    const spc_coder_ops *ops;
-    view of;
-    if (describe(coder, symbols, &ops, &of) != SPC_OK) {
-        return 0;
-    }
-    return spc_packed_size(of.planes.n, symbols->bits);
-}
-
-static size_t moved_size(const view *of, const spc_coder_ops *ops) {
-    return must_move(of, ops) ? of->planes.n : 0;
-}
-
-/* What a rival sees: it does without the model. */
-static spc_planes without_model(const view *of) {
-    spc_planes planes = of->planes;
-    planes.model = NULL;
-    return planes;
+    return SPC_OK;
 }
 
 /* Of the coder, or its rival, which comes after it; and then of the rival's payload. */
-static size_t encode_work_size(const view *of, const spc_coder_ops *ops) {
-    size_t size = ops->work_size(&of->planes);
+size_t spc_planes_encode_work_size(const spc_planes *planes, spc_coder coder) {
+    const spc_coder_ops *ops = spc_coder_find(coder);
+    size_t size = ops->work_size(planes);
     if (ops->rival) {
-        const spc_planes planes = without_model(of);
-        const size_t rival = ops->rival->work_size(&planes);
-        size = (rival > size ? rival : size) + spc_packed_size(planes.n, planes.bits);
+        const size_t rival = ops->rival->work_size(planes);
+        size = (rival > size ? rival : size) + spc_packed_size(planes->n, planes->bits);
     }
-    return moved_size(of, ops) + size;
+    return moved_size(planes, ops) + size;
 }
 
-size_t spc_coder_encode_work_size(spc_coder coder, const spc_symbols *symbols) {
-    const spc_coder_ops *ops;
-    view of;
-    if (describe(coder, symbols, &ops, &of) != SPC_OK || of.planes.n == 0) {
-        return 0;
-    }
-    return encode_work_size(&of, ops);
-}
-
-/* Puts the rival's payload in the place of one of `len` bytes if it is smaller.  Its length, or 0.
- */
-static size_t try_rival(const view *of, const spc_coder_ops *ops, const uint8_t *indices,
-                        uint8_t *payload, size_t len, uint8_t *work, size_t work_len) {
-    const size_t room = spc_packed_size(of->planes.n, of->planes.bits);
-    const spc_planes planes = without_model(of);
-    uint8_t *scratch = work + work_len - room;
-    len = ops->rival->encode(&planes, indices, scratch, len - 1, work, work_len - room);
-    memcpy(payload, scratch, len);
-    return len;
-}
-
-size_t spc_coder_decode_work_size(spc_coder coder, const spc_symbols *symbols) {
+size_t spc_planes_decode_work_size(const spc_planes *planes, spc_coder coder) {
     const spc_decoder_ops *decoder = spc_decoder_find(coder);
-    const spc_coder_ops *ops;
-    view of;
-    if (describe(coder, symbols, &ops, &of) != SPC_OK || !decoder || of.planes.n == 0) {
-        return 0;
-    }
-    return moved_size(&of, ops) + decoder->work_size(&of.planes);
+    return decoder ? moved_size(planes, spc_coder_find(coder)) + decoder->work_size(planes) : 0;
 }
 
 static int indices_in_range(const uint8_t *indices, size_t n, uint32_t bits) {
@@ -292,95 +220,140 @@ static int indices_in_range(const uint8_t *indices, size_t n, uint32_t bits) {
     return seen >> bits == 0;
 }
 
+spc_status spc_planes_encode(const spc_planes *planes, spc_coder *coder, const uint8_t *indices,
+                             uint8_t *payload, size_t *payload_len, void *work, size_t work_len) {
+    const spc_coder_ops *ops = spc_coder_find(*coder);
+    const uint8_t *planar = indices;
+    uint8_t *rest = work;
+    size_t packed_len, moved, len;
+    if (planes->n == 0) {
+        *payload_len = 0;
+        *coder = SPC_CODER_PACK;
+        return SPC_OK;
+    }
+    if (spc_planes_encode_work_size(planes, *coder) > (work ? work_len : 0)) {
+        return SPC_ERROR_WORK;
+    }
+    if (!indices_in_range(indices, planes->n, planes->bits)) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    moved = moved_size(planes, ops);
+    if (moved > 0) {
+        to_planes(planes, indices, work);
+        planar = work;
+        rest += moved;
+        work_len -= moved;
+    }
+    packed_len = spc_packed_size(planes->n, planes->bits);
+    len = ops->encode(planes, planar, payload, packed_len - 1, rest, work_len);
+    if (ops->rival) {
+        uint8_t *scratch = rest + work_len - packed_len;
+        const size_t most = (len > 0 ? len : packed_len) - 1;
+        const size_t less =
+            ops->rival->encode(planes, planar, scratch, most, rest, work_len - packed_len);
+        if (less > 0) {
+            memcpy(payload, scratch, less);
+            len = less;
+            *coder = ops->rival_number;
+        }
+    }
+    if (len == 0) {
+        len = spc_coder_pack_ops.encode(planes, indices, payload, packed_len, NULL, 0);
+        *coder = SPC_CODER_PACK;
+    }
+    *payload_len = len;
+    return SPC_OK;
+}
+
+spc_status spc_planes_decode(const spc_planes *planes, spc_coder coder, const uint8_t *payload,
+                             size_t payload_len, uint8_t *indices, void *work, size_t work_len) {
+    const spc_decoder_ops *decoder = spc_decoder_find(coder);
+    spc_status status;
+    size_t moved;
+    if (!decoder) {
+        return SPC_ERROR_CODER;
+    }
+    if (planes->n == 0) {
+        /* Nothing to code is always stored. */
+        return coder == SPC_CODER_PACK && payload_len == 0 ? SPC_OK : SPC_ERROR_CORRUPT;
+    }
+    if (spc_planes_decode_work_size(planes, coder) > (work ? work_len : 0)) {
+        return SPC_ERROR_WORK;
+    }
+    if (coder != SPC_CODER_PACK && payload_len >= spc_packed_size(planes->n, planes->bits)) {
+        return SPC_ERROR_CORRUPT; /* an encoder would have stored the packed indices */
+    }
+    moved = moved_size(planes, spc_coder_find(coder));
+    if (moved == 0) {
+        return decoder->decode(planes, payload, payload_len, indices, work, work_len);
+    }
+    status = decoder->decode(planes, payload, payload_len, work, (uint8_t *)work + moved,
+                             work_len - moved);
+    if (status == SPC_OK) {
+        from_planes(planes, work, indices);
+    }
+    return status;
+}
+
+/* ------------------------------------------------------------------ public */
+
+static spc_status describe_symbols(spc_coder coder, const spc_symbols *symbols,
+                                   spc_planes *planes) {
+    if (!symbols) {
+        return SPC_ERROR_ARGUMENT;
+    }
+    return spc_coder_describe(coder, &symbols->shape, symbols->axis, symbols->bits, symbols->model,
+                              planes);
+}
+
+size_t spc_coder_bound(spc_coder coder, const spc_symbols *symbols) {
+    spc_planes planes;
+    return describe_symbols(coder, symbols, &planes) == SPC_OK
+               ? spc_packed_size(planes.n, symbols->bits)
+               : 0;
+}
+
+size_t spc_coder_encode_work_size(spc_coder coder, const spc_symbols *symbols) {
+    spc_planes planes;
+    return describe_symbols(coder, symbols, &planes) == SPC_OK && planes.n > 0
+               ? spc_planes_encode_work_size(&planes, coder)
+               : 0;
+}
+
+size_t spc_coder_decode_work_size(spc_coder coder, const spc_symbols *symbols) {
+    spc_planes planes;
+    return describe_symbols(coder, symbols, &planes) == SPC_OK && planes.n > 0
+               ? spc_planes_decode_work_size(&planes, coder)
+               : 0;
+}
+
 spc_status spc_coder_encode(spc_coder coder, const spc_symbols *symbols, const uint8_t *indices,
                             uint8_t *payload, size_t payload_cap, size_t *payload_len,
                             spc_coder *used, void *work, size_t work_len) {
-    const spc_coder_ops *ops;
-    view of;
-    size_t packed_len, moved, len;
-    spc_status status = describe(coder, symbols, &ops, &of);
+    spc_planes planes;
+    spc_status status = describe_symbols(coder, symbols, &planes);
     if (status != SPC_OK) {
         return status;
     }
-    if (!payload_len || !used || (of.planes.n > 0 && (!indices || !payload))) {
+    if (!payload_len || !used || (planes.n > 0 && (!indices || !payload))) {
         return SPC_ERROR_ARGUMENT;
     }
-    *payload_len = 0;
-    *used = SPC_CODER_PACK;
-    if (of.planes.n == 0) {
-        return SPC_OK;
-    }
-    packed_len = spc_packed_size(of.planes.n, symbols->bits);
-    if (packed_len > payload_cap) {
+    if (spc_packed_size(planes.n, symbols->bits) > payload_cap) {
         return SPC_ERROR_CAPACITY;
     }
-    moved = moved_size(&of, ops);
-    if (encode_work_size(&of, ops) > (work ? work_len : 0)) {
-        return SPC_ERROR_WORK;
-    }
-    if (!indices_in_range(indices, of.planes.n, symbols->bits)) {
-        return SPC_ERROR_ARGUMENT;
-    }
-    if (coder != SPC_CODER_PACK) {
-        const uint8_t *planar = moved ? work : indices;
-        uint8_t *rest = work ? (uint8_t *)work + moved : NULL;
-        if (moved) {
-            to_planes(&of, indices, work);
-        }
-        len = ops->encode(&of.planes, planar, payload, packed_len - 1, rest, work_len - moved);
-        *used = coder;
-        if (ops->rival) {
-            const size_t limit = len > 0 ? len : packed_len;
-            const size_t less = try_rival(&of, ops, planar, payload, limit, rest, work_len - moved);
-            if (less > 0) {
-                len = less;
-                *used = ops->rival_number;
-            }
-        }
-        if (len > 0) {
-            *payload_len = len;
-            return SPC_OK;
-        }
-    }
-    *used = SPC_CODER_PACK;
-    *payload_len = spc_coder_pack_ops.encode(&of.planes, indices, payload, packed_len, NULL, 0);
-    return SPC_OK;
+    *used = coder;
+    return spc_planes_encode(&planes, used, indices, payload, payload_len, work, work_len);
 }
 
 spc_status spc_coder_decode(spc_coder coder, const spc_symbols *symbols, const uint8_t *payload,
                             size_t payload_len, uint8_t *indices, void *work, size_t work_len) {
-    const spc_decoder_ops *decoder = spc_decoder_find(coder);
-    const spc_coder_ops *ops;
-    view of;
-    size_t moved;
-    spc_status status = describe(coder, symbols, &ops, &of);
+    spc_planes planes;
+    spc_status status = describe_symbols(coder, symbols, &planes);
     if (status != SPC_OK) {
         return status;
     }
-    if (!decoder) {
-        return SPC_ERROR_CODER;
-    }
-    if ((payload_len > 0 && !payload) || (of.planes.n > 0 && !indices)) {
+    if (spc_decoder_find(coder) && ((payload_len > 0 && !payload) || (planes.n > 0 && !indices))) {
         return SPC_ERROR_ARGUMENT;
     }
-    if (of.planes.n == 0) {
-        /* Nothing to code is always stored. */
-        return coder == SPC_CODER_PACK && payload_len == 0 ? SPC_OK : SPC_ERROR_CORRUPT;
-    }
-    moved = moved_size(&of, ops);
-    if (moved + decoder->work_size(&of.planes) > (work ? work_len : 0)) {
-        return SPC_ERROR_WORK;
-    }
-    if (coder != SPC_CODER_PACK && payload_len >= spc_packed_size(of.planes.n, symbols->bits)) {
-        return SPC_ERROR_CORRUPT; /* an encoder would have stored the packed indices */
-    }
-    if (!moved) {
-        return decoder->decode(&of.planes, payload, payload_len, indices, work, work_len);
-    }
-    status = decoder->decode(&of.planes, payload, payload_len, work, (uint8_t *)work + moved,
-                             work_len - moved);
-    if (status == SPC_OK) {
-        from_planes(&of, work, indices);
-    }
-    return status;
+    return spc_planes_decode(&planes, coder, payload, payload_len, indices, work, work_len);
 }

@@ -17,7 +17,8 @@ typedef struct spc_planes {
     uint32_t bits;
     uint32_t channels;
     size_t rows, columns;   /* of each channel */
-    const spc_model *model; /* for this coder, or NULL */
+    const spc_model *model; /* for this coder, or NULL; a rival sees it too */
+    size_t outer, inner;    /* in the order of the shape, indices are [outer][channels][inner] */
 } spc_planes;
 
 typedef struct spc_coder_ops {
@@ -57,8 +58,21 @@ typedef struct spc_decoder_ops {
 const spc_coder_ops *spc_coder_find(spc_coder coder);
 const spc_decoder_ops *spc_decoder_find(spc_coder coder);
 
-/* Whether the symbols can be coded with the model. */
-int spc_model_fits(const spc_model *model, const spc_symbols *symbols);
+/*
+ * How `coder` sees symbols, which are as spc_symbols have them.  Checks all of it; without elements
+ * nothing but planes->n is told.
+ */
+spc_status spc_coder_describe(spc_coder coder, const spc_shape *shape, uint32_t axis, uint32_t bits,
+                              const spc_model *model, spc_planes *planes);
+
+/* The public calls, of what was described for the coder.  `payload` has room for the packed
+ * indices; *coder becomes the one that wrote it. */
+size_t spc_planes_encode_work_size(const spc_planes *planes, spc_coder coder);
+size_t spc_planes_decode_work_size(const spc_planes *planes, spc_coder coder);
+spc_status spc_planes_encode(const spc_planes *planes, spc_coder *coder, const uint8_t *indices,
+                             uint8_t *payload, size_t *payload_len, void *work, size_t work_len);
+spc_status spc_planes_decode(const spc_planes *planes, spc_coder coder, const uint8_t *payload,
+                             size_t payload_len, uint8_t *indices, void *work, size_t work_len);
 
 /* Whether `body` can be that of the coder's model for these bits and channels. */
 typedef int spc_model_check(const uint8_t *body, size_t len, uint32_t bits, uint32_t channels);

@@ -174,10 +174,17 @@ static size_t counter_count(uint32_t questions, uint32_t bits) {
     return (((size_t)1 << bits) - 1) << questions;
 }
 
+/* Of this coder's model, or NULL: as a rival it is shown another's. */
+static const uint8_t *body_of(const spc_planes *planes) {
+    const spc_model *model = planes->model;
+    return model && model->coder == SPC_CODER_RANGE ? model->bytes + SPC_MODEL_HEADER : NULL;
+}
+
 static size_t most_counters(const spc_planes *planes) {
+    const uint8_t *next = body_of(planes);
     uint32_t most = plain[planes->bits - 1][0];
-    if (planes->model) {
-        const uint8_t *next = planes->model->bytes + SPC_MODEL_HEADER + 1;
+    if (next) {
+        next++;
         most = 0;
         for (uint32_t i = 0; i < planes->channels; i++) {
             const uint32_t questions = *next;
@@ -209,8 +216,8 @@ static void start_range(state *coding, const spc_planes *planes, void *work) {
     coding->at.rows = (int32_t)planes->rows;
     coding->at.columns = (int32_t)planes->columns;
     coding->at.n = (int32_t)(planes->rows * planes->columns);
-    if (planes->model) {
-        coding->next = planes->model->bytes + SPC_MODEL_HEADER;
+    coding->next = body_of(planes);
+    if (coding->next) {
         coding->shift = *coding->next++;
         coding->least = 64;
     } else {

@@ -100,20 +100,89 @@ CONTEXT_INLINE uint32_t code_index(spc_context_learned *all, int16_t *low_bias,
     return node - (1u << bits);
 }
 
-/* Goes through the symbols; a decoder leaves them there.  What it learns is in the work and not on
- * the stack if so wanted: not for one bit, of which it is a few registers. */
-CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uint8_t *symbols,
-                             uint32_t bits, int in_work) {
-    const spc_planes *planes = state->planes;
-    const uint32_t node_bits = bits < 4 ? bits : 4, near = bits < 2 ? bits : 2, far = bits - near;
-    const size_t columns = planes->columns, stride = bits == 1 ? 1 : (size_t)1 << node_bits;
-    const uint8_t *model = planes->model->bytes + SPC_MODEL_HEADER;
+/* The block's symbols, which a decoder leaves there.  Takes and returns what is to the left: the
+ * top bits of symbols above, above to the left, to the left, and left of that. */
+CONTEXT_INLINE uint32_t code_block(const spc_context_state *state, const direction *way,
+                                   spc_context_learned *all, spc_context_lesson *before,
+                                   uint8_t *at, uint32_t seen, uint32_t bits) {
     static const uint8_t nothing[SPC_CONTEXT_BLOCK]; /* above the first row */
-    /* Lessons are learned one symbol late, so that a prediction need not wait for the one before */
-    spc_context_lesson own_before[4], *const before = in_work ? state->before : own_before;
-    spc_context_learned own, *const all = in_work ? &state->learned : &own;
+    const uint32_t node_bits = bits < 4 ? bits : 4, near = bits < 2 ? bits : 2, far = bits - near;
+    const size_t stride = bits == 1 ? 1 : (size_t)1 << node_bits, count = state->block.count;
+    const uint8_t *above = state->block.row > 0 ? at - state->planes->columns : nothing;
+    const spc_context_logit *logits = state->logits;
+    const int8_t *lefts = (const int8_t *)state->net.channel.lefts;
     int16_t *bias = state->bias, *low_bias = state->low_bias;
-    const int8_t *lefts;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t index;
+        seen |= (uint32_t)(above[i] >> far) << 3 * near;
+        index = code_index(all, low_bias, way, bias + (seen >> near << node_bits),
+                           logits + i * stride, lefts + (seen & ((1u << 2 * near) - 1)),
+                           1u << 2 * near, at[i], bits, before);
+        if (!way->encoder) {
+            at[i] = (uint8_t)index;
+        }
+        seen = (seen >> near & ~(((1u << near) - 1) << near)) | index >> far << near;
+    }
+    return seen;
+}
+
+#if CONTEXT_SMALL
+
+/* For one bit what is learned is a few registers, else it stays in the work: so is the stack small.
+ */
+CONTEXT_INLINE uint32_t code_block_of_1(spc_context_state *state, const direction *way, uint8_t *at,
+                                        uint32_t seen) {
+    spc_context_lesson before = state->before[0];
+    spc_context_learned own;
+    before.node = 1; /* as it is, which compilers should know */
+    own.gain[1] = state->learned.gain[1];
+    own.bias[1] = state->learned.bias[1];
+    seen = code_block(state, way, &own, &before, at, seen, 1);
+    state->learned.gain[1] = own.gain[1];
+    state->learned.bias[1] = own.bias[1];
+    state->before[0] = before;
+    return seen;
+}
+
+/* Functions by themselves, whose stack is given back before the next logits are computed. */
+CONTEXT_TARGET static __attribute__((noinline, unused)) uint32_t
+put_block_of_1(spc_context_state *state, spc_range_encoder *rc, uint8_t *at, uint32_t seen) {
+    spc_range_encoder local = *rc;
+    seen = code_block_of_1(state, &(direction){&local, NULL}, at, seen);
+    *rc = local;
+    return seen;
+}
+
+CONTEXT_TARGET static __attribute__((noinline, unused)) uint32_t put_block(spc_context_state *state,
+                                                                           spc_range_encoder *rc,
+                                                                           uint8_t *at,
+                                                                           uint32_t seen) {
+    return code_block(state, &(direction){rc, NULL}, &state->learned, state->before, at, seen,
+                      state->planes->bits);
+}
+
+CONTEXT_TARGET static __attribute__((noinline, unused)) uint32_t
+get_block_of_1(spc_context_state *state, spc_range_decoder *rc, uint8_t *at, uint32_t seen) {
+    return code_block_of_1(state, &(direction){NULL, rc}, at, seen);
+}
+
+CONTEXT_TARGET static __attribute__((noinline, unused)) uint32_t get_block(spc_context_state *state,
+                                                                           spc_range_decoder *rc,
+                                                                           uint8_t *at,
+                                                                           uint32_t seen) {
+    return code_block(state, &(direction){NULL, rc}, &state->learned, state->before, at, seen,
+                      state->planes->bits);
+}
+
+#endif
+
+/* Goes through the symbols, and learns from them. */
+CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uint8_t *symbols,
+                             uint32_t bits, spc_context_learned *all, spc_context_lesson *before) {
+    const spc_planes *planes = state->planes;
+    const uint32_t node_bits = bits < 4 ? bits : 4;
+    const size_t columns = planes->columns;
+    const uint8_t *model = planes->model->bytes + SPC_MODEL_HEADER;
     uint8_t *at = symbols;
     for (uint32_t node = 1; node < 1u << node_bits; node++) {
         all->gain[node] = 65536;
@@ -121,36 +190,32 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
     for (uint32_t c = 0; c < planes->channels; c++) {
         state->block.channel = c;
         model = spc_context_start_channel(state, model);
-        lefts = (const int8_t *)state->net.channel.lefts;
         for (uint32_t node = 1; node < 1u << node_bits; node++) {
             all->bias[node] = 0;
         }
+        /* Lessons are learned one symbol late, so that a prediction need not wait for the one
+         * before */
         for (uint32_t k = 0; k < node_bits; k++) {
-            before[k] = (spc_context_lesson){bias, 1, 0, 0}; /* nothing */
+            before[k] = (spc_context_lesson){state->bias, 1, 0, 0}; /* nothing */
         }
         for (size_t row = 0; row < planes->rows; row++) {
-            /* top bits of symbols: above, above to the left, to the left, and left of that */
             uint32_t seen = 0;
             state->block.row = row;
             for (size_t first = 0; first < columns; first += SPC_CONTEXT_BLOCK) {
-                const uint8_t *above = row > 0 ? at - columns : nothing;
-                const spc_context_logit *logits = state->logits;
-                size_t count;
                 spc_context_start_block(state, at, first);
                 context_logits(state, bits);
-                count = state->block.count;
-                for (size_t i = 0; i < count; i++) {
-                    uint32_t index;
-                    seen |= (uint32_t)(above[i] >> far) << 3 * near;
-                    index = code_index(all, low_bias, way, bias + (seen >> near << node_bits),
-                                       logits + i * stride, lefts + (seen & ((1u << 2 * near) - 1)),
-                                       1u << 2 * near, at[i], bits, before);
-                    if (!way->encoder) {
-                        at[i] = (uint8_t)index;
-                    }
-                    seen = (seen >> near & ~(((1u << near) - 1) << near)) | index >> far << near;
+#if CONTEXT_SMALL
+                if (way->encoder) {
+                    seen = bits == 1 ? put_block_of_1(state, way->encoder, at, seen)
+                                     : put_block(state, way->encoder, at, seen);
+                } else {
+                    seen = bits == 1 ? get_block_of_1(state, way->decoder, at, seen)
+                                     : get_block(state, way->decoder, at, seen);
                 }
-                at += count;
+#else
+                seen = code_block(state, way, all, before, at, seen, bits);
+#endif
+                at += state->block.count;
             }
             if (!way->encoder) {
                 spc_context_put_row(state, at - columns);
@@ -159,24 +224,28 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
     }
 }
 
-/* Few bits as constants, which makes the loops over them straight. */
 CONTEXT_INLINE void code_with(spc_context_state *state, const direction *way, uint8_t *symbols) {
     const uint32_t bits = state->planes->bits;
+#if CONTEXT_SMALL
+    code_all(state, way, symbols, bits, &state->learned, state->before);
+#else
+    /* Few bits as constants, which makes the loops over them straight. */
+    spc_context_learned all;
+    spc_context_lesson before[4];
     switch (bits) {
     case 1:
-        code_all(state, way, symbols, 1, 0);
+        code_all(state, way, symbols, 1, &all, before);
         return;
-#if !CONTEXT_SMALL
     case 2:
-        code_all(state, way, symbols, 2, 0);
+        code_all(state, way, symbols, 2, &all, before);
         return;
     case 3:
-        code_all(state, way, symbols, 3, 0);
+        code_all(state, way, symbols, 3, &all, before);
         return;
-#endif
     default:
-        code_all(state, way, symbols, bits, !SPC_HOSTED);
+        code_all(state, way, symbols, bits, &all, before);
     }
+#endif
 }
 
 CONTEXT_INLINE size_t encode_with(spc_context_state *state, const uint8_t *symbols,

@@ -10,7 +10,7 @@
 #if SPC_HOSTED
 #define SPC_BLOCK 2048
 #else
-#define SPC_BLOCK 64
+#define SPC_BLOCK (SPC_HELIUM ? 64 : 32)
 #endif
 
 /* Tables of one byte for each integer, or for each index of a codebook. */

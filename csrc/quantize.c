@@ -72,8 +72,9 @@ static void init_keys8(spc_quantizer *quantizer) {
 }
 
 /* Halves without a table of thresholds in their format. */
-static void quantize_halves(const spc_quantizer *quantizer, const uint16_t *values, size_t n,
-                            uint8_t *indices) {
+static __attribute__((noinline)) void quantize_halves(const spc_quantizer *quantizer,
+                                                      const uint16_t *values, size_t n,
+                                                      uint8_t *indices) {
     for (size_t i = 0; i < n; i++) {
         const uint32_t wide = quantizer->dtype == SPC_BFLOAT16 ? spc_widen_bfloat16(values[i])
                                                                : spc_widen_float16(values[i]);

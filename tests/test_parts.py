@@ -11,14 +11,13 @@ import sys
 from pathlib import Path
 
 import cortex_m4
+import cortex_m4_stack
 import elements
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC, AMALGAMATE = ROOT / "csrc", ROOT / "scripts" / "amalgamate"
-HOST_ONLY = {"fit.c", "decoder_lzma.c"}  # doubles; liblzma
-SOURCES = [path for path in sorted(CSRC.glob("*.c")) if path.name not in HOST_ONLY]
-SOURCES.append(CSRC / "arm" / "helium.c")
+SOURCES = [*cortex_m4_stack.SOURCES, CSRC / "arm" / "helium.c"]
 
 pytestmark = pytest.mark.slow
 
@@ -201,6 +200,20 @@ def test_stacks_are_small(target: str, tmp_path: Path) -> None:
             _, size, kind = line.split("\t")
             assert kind == "static", line
             assert int(size) <= 400, line
+
+
+@pytest.mark.emulator
+def test_stacks_of_calls_are_small(tmp_path: Path) -> None:
+    """Chains of functions with all their frames; what calls are seen to use is never more."""
+    _need(*cortex_m4.NEED)
+    found = cortex_m4_stack.chains(tmp_path, ["-Os"])
+    worst = {call: sum(size for _, size in chain) for call, chain in found.items()}
+    assert {call: worst[call] for call in cortex_m4_stack.ENCODING if worst[call] > 512} == {}
+    assert max(worst.values()) <= 700
+    painted = cortex_m4_stack.painted(cortex_m4.Bench(tmp_path, "-Os"))
+    assert painted.keys() == worst.keys()
+    for call, used in painted.items():
+        assert worst[call] * 3 // 5 <= used <= worst[call], call
 
 
 @pytest.mark.emulator

@@ -156,7 +156,8 @@ static void make(sample *s, uint32_t bits, uint32_t channels, size_t rows, size_
     }
     CHECK_STATUS(spc_model_init(&s->model, s->bytes, finish_model(s->bytes, at, bits, channels)),
                  SPC_OK);
-    s->planes = (spc_planes){channels * rows * columns, bits, channels, rows, columns, &s->model};
+    s->planes = (spc_planes){
+        channels * rows * columns, bits, channels, rows, columns, &s->model, 1, rows * columns};
     check_at.bits = bits;
     check_at.n = s->planes.n;
     make_symbols(s);

@@ -89,7 +89,7 @@ static void make_model(uint32_t bits, uint32_t channels, uint32_t widest) {
 }
 
 static spc_planes planes_of(uint32_t bits, uint32_t channels, size_t each) {
-    spc_planes planes = {each * channels, bits, channels, 1, each, &model};
+    spc_planes planes = {each * channels, bits, channels, 1, each, &model, 1, each};
     check_at.bits = bits;
     check_at.n = planes.n;
     return planes;
