@@ -71,7 +71,7 @@ def build(
         plan.mkdir(parents=True, exist_ok=True)
         (plan / "splitcodec_plan.h").write_text(c_header(codec), "ascii")
         chosen += [f"-DSPLITCODEC_PLAN={plan.resolve()}"]
-        chosen += [f"-DSPLITCODEC_PARTS={';'.join(c_definitions(codec))}"]
+        chosen += [f"-DSPLITCODEC_PLAN_DEFINITIONS={';'.join(c_definitions(codec))}"]
     _run(["cmake", "-S", source, "-B", folder, *chosen])
     _run(["cmake", "--build", folder, "--target", app, "--parallel"])
     return folder / f"{app}.elf"
