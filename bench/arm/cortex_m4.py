@@ -46,11 +46,10 @@ RANGE_BUDGETS = {1: (400, 1000, 4096), 2: (1000, 4096)}  # of models, in bytes, 
 CONTEXT_BUDGETS = {1: (400, 1000, 2000, 4096), 2: (1000, 2000, 4096)}
 SAMPLES = 50  # whose mean payload is given
 
-FIRMWARE: list[str | Path] = [
-    *("-ffreestanding", "-ffunction-sections", "-fdata-sections"),
+OPTIONS = [
+    *("-mcpu=cortex-m4", "-mthumb", "-ffreestanding", "-ffunction-sections", "-fdata-sections"),
     *("-std=gnu11", "-I", ROOT / "csrc", "-I", ROOT / "csrc" / "include"),
 ]
-OPTIONS: list[str | Path] = ["-mcpu=cortex-m4", "-mthumb", *FIRMWARE]
 LINK = [*("-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs"), "-Wl,--gc-sections"]
 
 # name: core files beside the one that is included; encode_work, encode and decode in C
@@ -108,17 +107,13 @@ SECTIONS {
     .data 0x20000000 : { *(.data*) *(.bss*) *(COMMON) }
 }
 """
-# Words to the host: say() writes bytes in hexadecimal, one line.
-CALL = """
+# Start, and words to the host: say() writes bytes in hexadecimal, one line.
+HOSTING = """
 static void call(int number, const void *of) {
     register int r0 __asm__("r0") = number;
     register const void *r1 __asm__("r1") = of;
     __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
 }
-"""
-SAY = """
-#include <stddef.h>
-#include <stdint.h>
 static void say(const uint8_t *bytes, size_t len) {
     static char text[1 << 16];
     for (size_t i = 0; i < len; i++) {
@@ -130,15 +125,12 @@ static void say(const uint8_t *bytes, size_t len) {
     call(4, text);
 }
 void start_up(void);
-"""
-START = """
 void reset(void) {
     start_up();
 }
 __attribute__((section(".vectors"), used)) static const void *const vectors[] = {
-    (const void *)0x20080000, (const void *)reset};
+    (const void *)0x20200000, (const void *)reset};
 """
-HOSTING = CALL + SAY + START
 PROGRAM = """
 %(include)s
 #include <string.h>
@@ -227,12 +219,12 @@ def flash(program: Path) -> int:
     return sum(map(int, parts))
 
 
-def arguments_of(parser: argparse.ArgumentParser, need: Sequence[str]) -> argparse.Namespace:
+def arguments_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """What both benchmarks take; exits where a tool is missing."""
     parser.add_argument("--optimise", default="-Os", help="gcc's option (default: -Os)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    absent = [name for name in need if shutil.which(name) is None]
+    absent = [name for name in NEED if shutil.which(name) is None]
     if absent:
         sys.exit(f"{', '.join(absent)} not found: see the head of this file")
     return arguments
@@ -270,7 +262,7 @@ class Bench:
             }
         )
         core_files = [ROOT / "csrc" / f"{file}.c" for file in files]
-        wanted: list[str | Path] = ["-Wl,-T", self.layout]
+        wanted = ["-Wl,-T", self.layout]
         if not running:
             wanted = ["-Wl,-e,coded", "-Wl,-u,work_size_of"]
             wanted += ["-Wl,-u,restored"] if decoding else []
@@ -278,13 +270,11 @@ class Bench:
         run([CC, *options, source, *core_files, *LINK, *wanted, "-o", made])
         return made
 
-    def emulated(
-        self, program: Path, machine: Sequence[str] = ("qemu-system-arm", "-M", "mps2-an386")
-    ) -> tuple[list[str], int]:
+    def emulated(self, program: Path) -> tuple[list[str], int]:
         """What the program says, line by line, and the instructions that it executes."""
+        machine = ["-M", "mps2-an386", "-display", "none", "-serial", "null", "-monitor", "none"]
         hosting = ["-semihosting-config", "enable=on,target=native", "-icount", "shift=0"]
-        silent = ["-display", "none", "-serial", "null", "-monitor", "none"]
-        command = ["timeout", "60", *machine, *silent, *hosting]
+        command = ["timeout", "60", "qemu-system-arm", *machine, *hosting]
         said = run([*command, "-plugin", self.plugin, "-kernel", program])
         lines = [line for line in said.splitlines() if line and "instructions" not in line]
         count = re.search(r"instructions (\d+)", said)
@@ -364,7 +354,7 @@ def cases(models: Path) -> list[Case]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, help="folder to keep models in")
-    arguments = arguments_of(parser, NEED)
+    arguments = arguments_of(parser)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = arguments.models or folder / "models"

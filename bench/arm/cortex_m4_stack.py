@@ -261,7 +261,7 @@ def painted(bench: cortex_m4.Bench) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    arguments = cortex_m4.arguments_of(parser, cortex_m4.NEED)
+    arguments = cortex_m4.arguments_of(parser)
     with tempfile.TemporaryDirectory() as name:
         bench = cortex_m4.Bench(Path(name), arguments.optimise)
         used = painted(bench)

@@ -1,8 +1,9 @@
-/* The kernels of microcontrollers against counting and packing bit by bit, in an emulator:
- * tests/test_parts.py puts call(), say() and a start before this.  Says what differs, or "same".
- * Inputs end where memory does, so that reading on is a fault. */
+/* The kernels of microcontrollers against counting and packing bit by bit: an application for
+ * firmware/.  Logs what differs, or the kernels' name.  Inputs end at MEMORY_END, so that reading
+ * on is a fault where memory ends there. */
 #include "kernels.h"
 #include "key.h"
+#include "port.h"
 
 enum { LONGEST = 700, AROUND = 16, MARK = 0xa5 };
 
@@ -19,12 +20,17 @@ static uint32_t below(uint32_t limit) {
     return random_word() % limit;
 }
 
-static void give_up(const char *what, uint32_t bits, uint32_t n) {
-    const uint8_t where[] = {(uint8_t)bits, (uint8_t)(n >> 8), (uint8_t)n};
-    call(4, what);
-    call(4, " ");
-    say(where, sizeof where);
-    call(0x18, (const void *)0x20026);
+static int differences;
+
+static void differ(const char *what, uint32_t bits, uint32_t n) {
+    char text[] = "  bits,      elements:";
+    text[0] = (char)('0' + bits);
+    for (uint32_t at = 11; at > 7; at--, n /= 10) {
+        text[at] = (char)('0' + n % 10);
+    }
+    port_log(text);
+    port_log(what);
+    differences++;
 }
 
 /* ------------------------------------------------------------------ what there is to quantise */
@@ -127,12 +133,12 @@ static void check_quantize(const spc_codebook *codebook, spc_dtype dtype, uint32
     }
     out = output();
     if (spc_quantize(codebook, dtype, values, n, out) != SPC_OK || !is_expected(out, n)) {
-        give_up("quantize", bits, n);
+        differ("quantize", bits, n);
     }
     out = output();
     if (spc_quantize_pack(codebook, dtype, values, n, out) != SPC_OK ||
         !is_expected(out, pack_bit_by_bit(indices, n, bits))) {
-        give_up("quantize and pack", bits, n);
+        differ("quantize and pack", bits, n);
     }
 }
 
@@ -152,7 +158,7 @@ static void check_indices(uint32_t bits, uint32_t n) {
     out = output();
     spc_kernels_get()->pack(indices, n, bits, out);
     if (!is_expected(out, pack_bit_by_bit(indices, n, bits))) {
-        give_up("pack", bits, n);
+        differ("pack", bits, n);
     }
     for (uint32_t i = 0; i < n; i++) {
         expected[i] = bytes[indices[i] & mask];
@@ -160,7 +166,7 @@ static void check_indices(uint32_t bits, uint32_t n) {
     out = output();
     if (spc_kernels_get()->look_up_u8(bytes, bits, indices, n, out) != seen ||
         !is_expected(out, n)) {
-        give_up("look up bytes", bits, n);
+        differ("look up bytes", bits, n);
     }
     for (uint32_t i = 0; i < 4 * n; i++) {
         expected[i] = bytes[(indices[i / 4] & mask) * 4 + i % 4];
@@ -170,16 +176,16 @@ static void check_indices(uint32_t bits, uint32_t n) {
     if (spc_kernels_get()->look_up_f32((const float *)(const void *)table, bits, indices, n,
                                        (float *)(void *)out) != seen ||
         !is_expected(out, 4 * n)) {
-        give_up("look up floats", bits, n);
+        differ("look up floats", bits, n);
     }
 }
 
-void start_up(void) {
+int app_main(void) {
     static int32_t thresholds[255];
     static float centroids[256];
     for (uint32_t bits = 1; bits <= 8; bits++) {
         const spc_codebook codebook = {bits, 1, centroids, thresholds};
-        for (uint32_t turn = 0; turn < 90; turn++) {
+        for (uint32_t turn = 0; turn < 90 && !differences; turn++) {
             const uint32_t n = turn <= 70 ? turn : 71 + below(LONGEST - 70);
             make_thresholds(thresholds, (1u << bits) - 1, turn % 4);
             check_quantize(&codebook, SPC_FLOAT32, n);
@@ -190,7 +196,6 @@ void start_up(void) {
             }
         }
     }
-    call(4, spc_kernels_get()->name);
-    call(4, " same\n");
-    call(0x18, (const void *)0x20026);
+    port_log(spc_kernels_get()->name);
+    return differences > 0;
 }
