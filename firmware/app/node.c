@@ -18,6 +18,16 @@ static void say_info(uint8_t sequence) {
     link_send(NODE_INFO, sequence, body, sizeof body);
 }
 
+void node_send_frame(const link_packet *request, uint32_t ticks, const uint8_t *frame, size_t len) {
+    uint8_t number[4];
+    link_writer writer;
+    spc_store_le32(number, ticks);
+    link_begin(&writer, request->type, request->sequence);
+    link_add(&writer, number, sizeof number);
+    link_add(&writer, frame, len);
+    link_end(&writer);
+}
+
 int app_main(void) {
     link_packet request;
     for (;;) {

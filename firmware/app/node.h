@@ -1,5 +1,4 @@
-/* What the nodes have in common: node.c receives, one of node_feature.c and node_tiles.c encodes.
- */
+/* What the nodes have in common: node.c receives, one of the others encodes. */
 #ifndef SPLITCODEC_NODE_H
 #define SPLITCODEC_NODE_H
 
@@ -16,6 +15,7 @@
 enum {
     NODE_INFO = 'i',
     NODE_FEATURE = 'f',
+    NODE_CLUSTER = 'c',
     NODE_BEGIN = 'b',
     NODE_TILE = 't',
     NODE_END = 'e',
@@ -33,5 +33,8 @@ extern const uint32_t node_tile_elements;
 
 /* Answer a request.  0, or the code of an error to answer with. */
 int node_answer(const link_packet *request);
+
+/* The answer to a whole feature: the ticks that encoding took, and the frame. */
+void node_send_frame(const link_packet *request, uint32_t ticks, const uint8_t *frame, size_t len);
 
 #endif

@@ -1,5 +1,4 @@
 /* A node that takes a feature whole, with any coder. */
-#include "bytes.h"
 #include "node.h"
 #include "port.h"
 
@@ -11,13 +10,10 @@ uint8_t *const node_body = (uint8_t *)body;
 const size_t node_body_cap = SPLITCODEC_PLAN_FEATURE_BYTES;
 const uint32_t node_tile_elements = 0;
 
-/* Answers with the ticks that encoding took, and the frame. */
 int node_answer(const link_packet *request) {
-    uint8_t ticks[4];
     uint32_t start;
     size_t len;
     spc_status status;
-    link_writer writer;
     if (request->type != NODE_FEATURE) {
         return LINK_UNKNOWN;
     }
@@ -27,13 +23,9 @@ int node_answer(const link_packet *request) {
     start = port_cycles();
     status = spc_encode(&splitcodec_plan, SPLITCODEC_PLAN_CODER, SPC_FRAME_COMPACT, body, frame,
                         sizeof frame, &len, work, sizeof work);
-    spc_store_le32(ticks, port_cycles() - start);
     if (status != SPC_OK) {
         return (int)status;
     }
-    link_begin(&writer, NODE_FEATURE, request->sequence);
-    link_add(&writer, ticks, sizeof ticks);
-    link_add(&writer, frame, len);
-    link_end(&writer);
+    node_send_frame(request, port_cycles() - start, frame, len);
     return 0;
 }

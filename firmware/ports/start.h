@@ -22,6 +22,12 @@ _Noreturn void host_exit(int code);
 /* A chip's, as from its reset. */
 _Noreturn void restart(void);
 
+#ifdef PORT_CORES
+/* Of a cluster: what each hart begins with, and where its cores then stay. */
+void confine(void);
+_Noreturn void core_start(uint32_t hart);
+#endif
+
 /* Copy and clear what the linker script has for C, then run the application.  Does not return. */
 _Noreturn void start_c(void);
 

@@ -20,10 +20,10 @@ LinkKind = Literal["uart", "semihosting"]
 class Board:
     """One entry of boards.json.
 
-    flags: the compiler's; memory: origin and length in bytes of each region; clock_hz: what
-    `port_cycles` counts; emulator: the command that runs its programs, without the program, or
-    empty; flash: the command that writes one to the board, with {elf} and {bin} in the place of the
-    files, or empty.
+    flags: the compiler's; memory: origin and length in bytes of each region; cores: of its cluster,
+    0 if it has none; clock_hz: what `port_cycles` counts, in emulation; emulator: the command that
+    runs its programs, without the program, or empty; flash: the command that writes one to the
+    board, with {elf} and {bin} in the place of the files, or empty.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Board:
     toolchain: str
     flags: tuple[str, ...]
     memory: dict[str, tuple[int, int]]
+    cores: int
     clock_hz: int
     emulator: tuple[str, ...]
     flash: tuple[str, ...]
@@ -75,6 +76,7 @@ def _board(name: str, entry: dict[str, Any]) -> Board:
         entry["toolchain"],
         tuple(entry["flags"]),
         places,
+        entry.get("cores", 0),
         entry["clock_hz"],
         tuple(entry.get("emulator", ())),
         tuple(entry.get("flash", ())),

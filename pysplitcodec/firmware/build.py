@@ -17,7 +17,7 @@ from pysplitcodec.firmware.boards import Board, LinkKind, source_folder
 
 __all__ = ["App", "Part", "binary_of", "build", "need_tool", "parts_of"]
 
-App = Literal["self_test", "node_feature", "node_tiles"]
+App = Literal["self_test", "node_feature", "node_tiles", "node_cluster"]
 
 # How to get what does not come as a Debian package of its own name.
 _HOW = {
@@ -48,9 +48,10 @@ def build(
 ) -> Path:
     """Compile an application for the board in `folder` and return its ELF file.
 
-    app: "self_test", or a node, which takes features whole or in tiles; codec: what nodes encode
-    with.  link: how it talks to the host; semihosting is for emulators and debuggers.  more:
-    definitions for the compiler, such as "NODE_TILE_ELEMENTS=64".
+    app: "self_test", or a node, which takes features whole or in tiles, or whole for the cores of
+    the board's cluster; codec: what nodes encode with.  link: how it talks to the host; semihosting
+    is for emulators and debuggers.  more: definitions for the compiler, such as
+    "NODE_TILE_ELEMENTS=64".
 
     The linker's map lies beside it.  What is up to date is not compiled again.  Raises
     MissingDependencyError without CMake or the compiler, FirmwareError if they fail: too large for
@@ -59,8 +60,10 @@ def build(
     if (codec is None) != (app == "self_test"):
         raise ArgumentError(
             f"app is {app!r} {'without' if codec is None else 'with'} a codec: expected one for "
-            "node_feature and node_tiles, none for self_test"
+            "nodes, none for self_test"
         )
+    if app == "node_cluster" and not board.cores:
+        raise ArgumentError(f"board {board.name} has no cluster: expected one that has")
     need_tool("cmake")
     need_tool(f"{board.toolchain}-gcc")
     source = source_folder() / "firmware"
@@ -129,7 +132,7 @@ def parts_of(elf: Path) -> dict[str, Part]:
         for part in (found[_part_of(place)], found["total"]):
             if section in (".text", ".ARM.exidx", ".data"):
                 part.flash_bytes += size
-            if section in (".data", ".bss"):
+            if section in (".data", ".bss", ".l1"):
                 part.ram_bytes += size
     return found
 

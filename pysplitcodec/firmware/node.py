@@ -13,7 +13,7 @@ from pysplitcodec.native import CODERS, DTYPES
 __all__ = ["Node", "NodeInfo"]
 
 _VERSION = 1
-_INFO, _FEATURE, _BEGIN, _TILE, _END, _QUIT = "i", "f", "b", "t", "e", "q"
+_INFO, _FEATURE, _CLUSTER, _BEGIN, _TILE, _END, _QUIT = "i", "f", "c", "b", "t", "e", "q"
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ class Node:
                 f"the node has codec {self.info.codec_id:08x}, this is {codec.id:08x}"
             )
 
-    def encode(self, feature: Any, timeout_s: float = 60.0) -> bytes:
+    def encode(self, feature: Any, timeout_s: float = 60.0, cores: int | None = None) -> bytes:
         """Return the frame that the node makes of a feature, what `Codec.encode` returns here.
 
-        feature: an array of the codec's shape and dtype.  `ticks` then says what the encoder took,
+        feature: an array of the codec's shape and dtype; cores: how many of its cluster's are to
+        encode it, if the node is one of a cluster.  `ticks` then says what the encoder took,
         if the feature went whole.  Raises FeatureError, and FirmwareError for the node's errors,
         after which it takes the next feature.
         """
@@ -65,7 +66,10 @@ class Node:
         data = feature.astype(feature.dtype.newbyteorder("<"), copy=False).tobytes()
         if self.info.tile_elements:
             return self._in_tiles(data, feature.dtype.itemsize, timeout_s)
-        _, body = self._link.request(_FEATURE, data, timeout_s)
+        if cores is None:
+            _, body = self._link.request(_FEATURE, data, timeout_s)
+        else:
+            _, body = self._link.request(_CLUSTER, cores.to_bytes(4, "little") + data, timeout_s)
         self.ticks = int.from_bytes(body[:4], "little")
         return body[4:]
 
