@@ -16,7 +16,7 @@
 #define NODE_CORE_BYTES 7168
 #endif
 _Static_assert(SPLITCODEC_PLAN_ELEMENTS > 0, "features without elements have no tiles");
-_Static_assert(NODE_CORE_BYTES >= 256, "the least tile, of float32, takes 160");
+_Static_assert(NODE_CORE_BYTES >= 160, "the least tile is 32 elements of float32");
 
 enum { PACKS = SPLITCODEC_PLAN_CODER == SPC_CODER_PACK };
 enum { ELEMENT_BYTES = SPLITCODEC_PLAN_FEATURE_BYTES / SPLITCODEC_PLAN_ELEMENTS };
@@ -39,6 +39,7 @@ typedef struct job {
     uint8_t *out; /* where indices go, packed or not */
     uint32_t header_crc;
     uint32_t crcs[PORT_CORES]; /* each core's share of the payload's */
+    spc_status statuses[PORT_CORES];
 } job;
 
 /* Of an element, or of as many of them, in what is made of the feature. */
@@ -85,25 +86,26 @@ static void make_part(uint32_t core, uint32_t cores, void *argument) {
     job *shared = argument;
     /* as many as fit with what becomes of them */
     const size_t made_bits = PACKS ? codec->codebook.bits : 8;
-    const size_t most = 8 * NODE_CORE_BYTES / (8 * ELEMENT_BYTES + made_bits) / STEP * STEP;
+    const size_t most = 8 * sizeof tiles[core] / (8 * ELEMENT_BYTES + made_bits) / STEP * STEP;
     const size_t end = part_start(core + 1, cores);
     const uint8_t *feature = (const uint8_t *)(body + 1);
     uint8_t *values = (uint8_t *)tiles[core], *made = values + most * ELEMENT_BYTES;
     uint32_t crc = core == 0 ? shared->header_crc : 0;
+    spc_status status = SPC_OK;
     size_t count;
-    for (size_t at = part_start(core, cores); at < end; at += count) {
+    for (size_t at = part_start(core, cores); at < end && status == SPC_OK; at += count) {
         count = end - at < most ? end - at : most;
         port_copy_in(values, feature + at * ELEMENT_BYTES, count * ELEMENT_BYTES);
-        /* neither refuses parts of the feature */
         if (PACKS) {
-            (void)spc_codec_quantize_pack_part(codec, at, values, count, made);
+            status = spc_codec_quantize_pack_part(codec, at, values, count, made);
             crc = spc_crc32c(crc, made, made_size(count));
         } else {
-            (void)spc_codec_quantize_part(codec, at, values, count, made);
+            status = spc_codec_quantize_part(codec, at, values, count, made);
         }
         port_copy_out(shared->out + made_size(at), made, made_size(count));
     }
     shared->crcs[core] = PACKS ? crc_before(crc, made_size(codec->n) - made_size(end)) : 0;
+    shared->statuses[core] = status;
 }
 
 /* A part, and then on one of the cores what takes all of them. */
@@ -125,6 +127,15 @@ static void make_frame(uint32_t core, uint32_t cores, void *argument) {
 /* Static, for cores that see no other stack than theirs. */
 static job all;
 
+static spc_status fork_work(port_work *work, uint32_t cores) {
+    spc_status status = SPC_OK;
+    port_fork(work, cores, &all);
+    for (uint32_t core = 0; core < cores && status == SPC_OK; core++) {
+        status = all.statuses[core];
+    }
+    return status;
+}
+
 /* The payload begins with a word. */
 static spc_status encode_packed(uint32_t cores, uint8_t **frame, size_t *len) {
     const size_t whole = spc_frame_bound(codec, SPC_FRAME_COMPACT);
@@ -137,17 +148,23 @@ static spc_status encode_packed(uint32_t cores, uint8_t **frame, size_t *len) {
     *frame = all.out - header;
     status =
         spc_frame_start(codec, SPC_FRAME_COMPACT, SPC_CODER_PACK, payload, *frame, header, len);
+    if (status != SPC_OK) {
+        return status;
+    }
     all.header_crc = spc_crc32c(0, *frame, header);
-    port_fork(make_frame, cores, &all);
     *len = whole;
-    return status;
+    return fork_work(make_frame, cores);
 }
 
 static spc_status encode_coded(uint32_t cores, uint8_t **frame, size_t *len) {
     uint8_t *work = (uint8_t *)work_room;
+    spc_status status;
     all.out = work;
-    port_fork(make_part, cores, &all);
     *frame = (uint8_t *)frame_room;
+    status = fork_work(make_part, cores);
+    if (status != SPC_OK) {
+        return status;
+    }
     return spc_encode_indices(codec, SPLITCODEC_PLAN_CODER, SPC_FRAME_COMPACT, work, *frame,
                               NODE_FRAME_BYTES, len, work + codec->n,
                               SPLITCODEC_PLAN_WORK_BYTES - codec->n);
