@@ -507,7 +507,6 @@ def test_cli_builds_sizes_and_encodes(folder: Path, tmp_path: Path) -> None:
     ("arguments", "code", "text"),
     [
         (("run", "--board", "arduino"), 3, "board 'arduino' is unknown"),
-        (("build", "--board", M4F, "-o", "x", "--tiles"), 3, "--tiles is given without --codec"),
         (("run", "--board", "pico"), 6, "board pico has no emulator"),
         (("flash", "--board", M4F, __file__), 6, "cannot be flashed"),
     ],

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -18,17 +19,30 @@ firmware = typer.Typer(
     no_args_is_help=True, help="Programs for microcontrollers: build, run, size, flash."
 )
 
+
+class Node(str, Enum):
+    """Programs that encode."""
+
+    feature = "feature"
+    tiles = "tiles"
+    cluster = "cluster"
+
+
 BoardName = Annotated[str, typer.Option("--board", help="One of `splitcodec firmware boards`.")]
 BuildFolder = Annotated[
     Optional[Path],
     typer.Option("--build-dir", help="Where to build; kept, and brought up to date next time."),
 ]
 CodecFile = Annotated[Path, typer.Option("--codec", exists=True, dir_okay=False)]
-Tiles = Annotated[bool, typer.Option("--tiles", help="Take features tile by tile.")]
+NodeKind = Annotated[
+    Node, typer.Option("--node", help="Takes features whole, in tiles, or encodes on a cluster.")
+]
 Serial = Annotated[
     Optional[str],
     typer.Option(help="The flashed board's port, such as /dev/ttyACM0; else QEMU runs it."),
 ]
+
+
 _MEASURED: Any = [(dtype, bits) for dtype in ("int8", "float32") for bits in range(1, 9)]
 
 
@@ -97,19 +111,16 @@ def build_app(
             exists=True, dir_okay=False, help="A saved codec: a node; without, the self-test."
         ),
     ] = None,
-    tiles: Tiles = False,
+    node: NodeKind = Node.feature,
     build_folder: BuildFolder = None,
     as_json: Json = False,
 ) -> None:
     """Build the self-test, or a node that encodes with a codec, for a board."""
-    from pysplitcodec.errors import ArgumentError
     from pysplitcodec.firmware.boards import board_named
     from pysplitcodec.firmware.build import binary_of, build, parts_of
 
-    if tiles and codec is None:
-        raise ArgumentError("--tiles is given without --codec: expected the codec of a node")
     target = board_named(board)
-    app: Any = _app(tiles) if codec else "self_test"
+    app: Any = f"node_{node.value}" if codec else "self_test"
     with _folder(build_folder, board) as folder:
         elf = build(target, app, folder, target.link, _codec(codec))
         output.mkdir(parents=True, exist_ok=True)
@@ -121,10 +132,6 @@ def build_app(
         return
     for path in files:
         messages.print(f"{path}: {path.stat().st_size} bytes")
-
-
-def _app(tiles: bool) -> str:
-    return "node_tiles" if tiles else "node_feature"
 
 
 def _codec(path: Optional[Path]) -> Any:
@@ -194,7 +201,10 @@ def encode_features(
     output: Annotated[
         Optional[Path], typer.Option("--output", "-o", help="Folder for the frames: 0.spc ...")
     ] = None,
-    tiles: Tiles = False,
+    node: NodeKind = Node.feature,
+    cores: Annotated[
+        Optional[int], typer.Option(help="Of the cluster, for its node. [all of them]")
+    ] = None,
     serial: Serial = None,
     build_folder: BuildFolder = None,
     as_json: Json = False,
@@ -202,24 +212,25 @@ def encode_features(
     """Have a node encode features, one or a batch, and compare its frames with those made here."""
     from pysplitcodec.cli.arrays import load_array
     from pysplitcodec.errors import FirmwareError
+    from pysplitcodec.firmware import node as nodes
     from pysplitcodec.firmware.boards import board_named
     from pysplitcodec.firmware.build import build
     from pysplitcodec.firmware.link import Link
-    from pysplitcodec.firmware.node import Node
 
     own = _codec(codec)
     target = board_named(board)
     array = load_array(features)
     batch = array[None] if array.shape == own.shape else array
-    app: Any = _app(tiles)
+    app: Any = f"node_{node.value}"
+    options: Any = {"cores": cores or target.cores} if node is Node.cluster else {}
     with _folder(build_folder, board) as folder:
         program = None if serial else build(target, app, folder, codec=own)
         with _stream(target, serial, program) as stream:
-            node = Node(Link(stream), own)
+            running = nodes.Node(Link(stream), own)
             frames, ticks = [], []
             for feature in batch:
-                frames.append(node.encode(feature))
-                ticks.append(node.ticks)
+                frames.append(running.encode(feature, **options))
+                ticks.append(running.ticks)
     differ = [at for at, frame in enumerate(frames) if frame != own.encode(batch[at])]
     if output:
         output.mkdir(parents=True, exist_ok=True)
@@ -233,7 +244,7 @@ def encode_features(
         "frames": len(frames),
         "frame_bytes_mean": sum(sizes) / len(sizes) if sizes else None,
         "frames_that_differ": differ,
-        "ticks": None if tiles else ticks,
+        "ticks": ticks,
     }
     if as_json:
         print_json(result)
@@ -261,14 +272,13 @@ def sizes(
     from pysplitcodec.firmware.build import build, parts_of
 
     named = [board_named(board)] if board else list(boards().values())
-    apps: Any = ["self_test", *(["node_feature", "node_tiles"] if codec else [])]
     rows = []
     for target in named:
         if board is None and shutil.which(f"{target.toolchain}-gcc") is None:
             messages.print(f"{target.name}: left out, {target.toolchain}-gcc is not installed")
             continue
         with _folder(build_folder, target.name) as folder:
-            for app in apps:
+            for app in _apps(target, codec is not None):
                 given = _codec(codec) if app != "self_test" else None
                 elf = build(target, app, folder, target.link, given)
                 parts = {name: vars(part) for name, part in parts_of(elf).items()}
@@ -283,6 +293,13 @@ def sizes(
         for name, part in row["parts"].items()
     )
     print_table("bytes, RAM without the stack", columns, cells)
+
+
+def _apps(board: Any, nodes: bool) -> Any:
+    if not nodes:
+        return ["self_test"]
+    kinds = [kind.value for kind in Node if board.cores or kind is not Node.cluster]
+    return ["self_test", *(f"node_{kind}" for kind in kinds)]
 
 
 @firmware.command("flash")
