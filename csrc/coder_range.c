@@ -26,19 +26,11 @@
 /* As in a model's bytes: channels back, rows and columns on (signed), the least that means yes. */
 enum { BACK, DOWN, RIGHT, LEAST, QUESTION_SIZE };
 
-#define UP(least) 0, 0xff, 0, least
-#define LEFT(least) 0, 0, 0xff, least
-
-/* Without a model: how many, and which; chosen by measuring, docs/format.md has them in words. */
-static const uint8_t plain[8][1 + 6 * QUESTION_SIZE] = {
-    {2, UP(1), LEFT(1)},
-    {4, UP(1), LEFT(1), UP(2), LEFT(2)},
-    {6, UP(1), LEFT(1), UP(2), LEFT(2), UP(4), LEFT(4)},
-    {6, UP(1), LEFT(1), UP(3), LEFT(3), UP(8), LEFT(8)},
-    {4, UP(6), LEFT(6), UP(14), LEFT(14)},
-    {2, UP(12), LEFT(12)},
-    {2, UP(24), LEFT(24)},
-    {2, UP(48), LEFT(48)},
+/* Without a model: how many questions about the symbol above and as many about the one to the left,
+ * and the least of each; chosen by measuring, docs/format.md has them in words. */
+#define PLAIN_PAIRS 3
+static const uint8_t plain[8][1 + PLAIN_PAIRS] = {
+    {1, 1}, {2, 1, 2}, {3, 1, 2, 4}, {3, 1, 3, 8}, {2, 6, 14}, {1, 12}, {1, 24}, {1, 48},
 };
 
 /* In the row itself: what a decoder has to ask index by index. */
@@ -150,6 +142,7 @@ typedef struct state {
     int32_t piece; /* contexts that there is room for */
     piece at;
     size_t done; /* in all channels */
+    uint8_t plain[2 * PLAIN_PAIRS][QUESTION_SIZE];
 } state;
 
 /* 32768 / (1 + e^(-(i + 1/2) / 16)) */
@@ -182,17 +175,18 @@ static const uint8_t *body_of(const spc_planes *planes) {
 
 static size_t most_counters(const spc_planes *planes) {
     const uint8_t *next = body_of(planes);
-    uint32_t most = plain[planes->bits - 1][0];
+    uint32_t most = 2u * plain[spc_planes_bits(planes) - 1][0];
     if (next) {
         next++;
         most = 0;
         for (uint32_t i = 0; i < planes->channels; i++) {
             const uint32_t questions = *next;
             most = questions > most ? questions : most;
-            next += 1 + questions * QUESTION_SIZE + counter_count(questions, planes->bits);
+            next +=
+                1 + questions * QUESTION_SIZE + counter_count(questions, spc_planes_bits(planes));
         }
     }
-    return counter_count(most, planes->bits);
+    return counter_count(most, spc_planes_bits(planes));
 }
 
 static size_t piece_size(size_t counters) {
@@ -221,8 +215,14 @@ static void start_range(state *coding, const spc_planes *planes, void *work) {
         coding->shift = *coding->next++;
         coding->least = 64;
     } else {
-        coding->question_count = plain[planes->bits - 1][0];
-        coding->questions = plain[planes->bits - 1] + 1;
+        const uint8_t *leasts = plain[spc_planes_bits(planes) - 1];
+        uint8_t(*next)[QUESTION_SIZE] = coding->plain;
+        for (uint32_t i = *leasts; i > 0; i--, next += 2) {
+            next[0][LEAST] = next[1][LEAST] = *++leasts;
+            next[0][DOWN] = next[1][RIGHT] = 0xff; /* -1 */
+        }
+        coding->question_count = (uint32_t)(next - coding->plain);
+        coding->questions = coding->plain[0];
         coding->least = 192;
         for (size_t i = 0; i < counters; i++) {
             coding->counters[i] = EVEN;
@@ -238,7 +238,7 @@ static void start_channel(state *coding, const uint8_t *plane) {
         coding->question_count = *coding->next++;
         coding->questions = coding->next;
         coding->next += coding->question_count * QUESTION_SIZE;
-        count = counter_count(coding->question_count, coding->planes->bits);
+        count = counter_count(coding->question_count, spc_planes_bits(coding->planes));
         for (size_t i = 0; i < count; i++) {
             coding->counters[i] = (uint16_t)probability_of(*coding->next++);
         }
@@ -377,10 +377,10 @@ static size_t encode_range(const spc_planes *planes, const uint8_t *indices, uin
             }
             start_piece(&coding, coding.at.n - coding.at.start);
             for (uint32_t i = 0; i < coding.question_count; i++) {
-                answer(&coding.at, planes->bits, coding.questions + i * QUESTION_SIZE, 1u << i,
-                       coding.contexts);
+                answer(&coding.at, spc_planes_bits(planes), coding.questions + i * QUESTION_SIZE,
+                       1u << i, coding.contexts);
             }
-            switch (planes->bits) {
+            switch (spc_planes_bits(planes)) {
 #if SPC_HOSTED && !defined(__OPTIMIZE_SIZE__)
             case 1:
                 put_piece(&coding, &rc, 1);
@@ -393,7 +393,7 @@ static size_t encode_range(const spc_planes *planes, const uint8_t *indices, uin
                 break;
 #endif
             default:
-                put_piece(&coding, &rc, planes->bits);
+                put_piece(&coding, &rc, spc_planes_bits(planes));
             }
             end_piece(&coding);
         }
@@ -456,7 +456,7 @@ static spc_status decode_range(const spc_planes *planes, const uint8_t *payload,
     row_questions row;
     state coding;
     (void)work_len;
-    if (payload_len >= spc_packed_size(planes->n, planes->bits)) {
+    if (payload_len >= spc_packed_size(planes->n, spc_planes_bits(planes))) {
         return SPC_ERROR_CORRUPT;
     }
     spc_range_decoder_start(&rc, payload, payload_len);
@@ -471,10 +471,10 @@ static spc_status decode_range(const spc_planes *planes, const uint8_t *payload,
             for (uint32_t i = 0; i < coding.question_count; i++) {
                 const uint8_t *question = coding.questions + i * QUESTION_SIZE;
                 if (!in_row(question)) {
-                    answer(&coding.at, planes->bits, question, 1u << i, coding.contexts);
+                    answer(&coding.at, spc_planes_bits(planes), question, 1u << i, coding.contexts);
                 }
             }
-            switch (planes->bits) {
+            switch (spc_planes_bits(planes)) {
 #ifndef __OPTIMIZE_SIZE__
             case 1:
                 get_piece(&coding, &row, plane + coding.at.start, &rc, 1);
@@ -487,7 +487,7 @@ static spc_status decode_range(const spc_planes *planes, const uint8_t *payload,
                 break;
 #endif
             default:
-                get_piece(&coding, &row, plane + coding.at.start, &rc, planes->bits);
+                get_piece(&coding, &row, plane + coding.at.start, &rc, spc_planes_bits(planes));
             }
             end_piece(&coding);
         }
