@@ -1,5 +1,5 @@
+#include "internal.h"
 #include "key.h"
-#include "splitcodec.h"
 
 int32_t spc_float_key(float x) {
     return spc_key(x);
@@ -75,7 +75,7 @@ static spc_status init_one(const float *centroids, uint32_t count, int32_t *thre
 
 spc_status spc_codebook_init_groups(spc_codebook *codebook, const float *centroids, uint32_t bits,
                                     uint32_t groups, int32_t *thresholds) {
-    if (!codebook || !centroids || !thresholds || bits < 1 || bits > 8 || groups < 1 ||
+    if (!codebook || !centroids || !thresholds || !spc_bits_usable(bits) || groups < 1 ||
         groups > SPC_MAX_GROUPS) {
         return SPC_ERROR_ARGUMENT;
     }

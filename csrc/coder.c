@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "internal.h"
 
 /* Names are known for every coder, the implementation may be missing from a build. */
 static const char *const coder_names[] = {
@@ -170,7 +171,7 @@ spc_status spc_coder_describe(spc_coder coder, const spc_shape *shape, uint32_t 
                               const spc_model *model, spc_planes *planes) {
     const spc_coder_ops *ops = spc_coder_find(coder);
     spc_status status;
-    if (bits < 1 || bits > 8 || !spc_coder_name(coder)) {
+    if (!spc_bits_usable(bits) || !spc_coder_name(coder)) {
         return SPC_ERROR_ARGUMENT;
     }
     if (!ops) {

@@ -21,6 +21,11 @@ typedef struct spc_planes {
     size_t outer, inner;    /* in the order of the shape, indices are [outer][channels][inner] */
 } spc_planes;
 
+/* Known to compilers where there is but one width. */
+static inline uint32_t spc_planes_bits(const spc_planes *planes) {
+    return SPC_BITS_OF(planes->bits);
+}
+
 typedef struct spc_coder_ops {
     /* Whether indices must be put in the order of spc_planes. */
     int planar;

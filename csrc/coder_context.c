@@ -123,9 +123,18 @@ static uint32_t width_of(uint32_t bits) {
     return bits < 3 ? bits : 4;
 }
 
+/* Of columns, in a word. */
+static uint32_t pairs_of(uint32_t width) {
+    return 16 >> (width >> 1);
+}
+
 /* From one symbol's logits to the next one's. */
 static size_t stride_of(uint32_t bits) {
     return bits == 1 ? 1 : (size_t)nodes_of(bits) + 1;
+}
+
+static size_t logit_count(uint32_t bits) {
+    return SPC_CONTEXT_BLOCK * stride_of(bits);
 }
 
 static size_t bias_count(uint32_t bits) {
@@ -143,20 +152,20 @@ static size_t inputs_size(const spc_planes *planes) {
 }
 #endif
 
-/* Elements of what follows the state, which depend on the model. */
+/* Elements of what follows the state and depends on the model. */
 typedef struct sizes {
-    size_t taps, pairs, logits, bias;
+    size_t taps, pairs;
 } sizes;
 
 static sizes sizes_of(const spc_planes *planes) {
-    const uint32_t bits = planes->bits;
+    const uint32_t bits = spc_planes_bits(planes);
     const uint8_t *next = planes->model->bytes + SPC_MODEL_HEADER;
-    sizes most = {0, 0, SPC_CONTEXT_BLOCK * stride_of(bits), bias_count(bits)};
+    sizes most = {0, 0};
     for (uint32_t c = 0; c < planes->channels; c++) {
         spc_context_channel channel;
         size_t pairs;
         next = read_channel(next, bits, &channel);
-        pairs = channel.units * (16 / width_of(bits));
+        pairs = channel.units * pairs_of(width_of(bits));
         most.taps = channel.taps > most.taps ? channel.taps : most.taps;
         most.pairs = pairs > most.pairs ? pairs : most.pairs;
     }
@@ -164,11 +173,12 @@ static sizes sizes_of(const spc_planes *planes) {
 }
 
 static size_t context_work_size(const spc_planes *planes) {
+    const uint32_t bits = spc_planes_bits(planes);
     const sizes most = sizes_of(planes);
     size_t size = sizeof(spc_context_state) + _Alignof(spc_context_state) - 1 +
                   most.taps * (sizeof(spc_context_place) + sizeof(uint32_t)) +
-                  most.pairs * sizeof(uint32_t) + most.logits * sizeof(spc_context_logit) +
-                  most.bias * sizeof(int16_t);
+                  most.pairs * sizeof(uint32_t) + logit_count(bits) * sizeof(spc_context_logit) +
+                  bias_count(bits) * sizeof(int16_t);
 #if SPC_HOSTED
     size += 2 * inputs_size(planes);
 #endif
@@ -177,7 +187,7 @@ static size_t context_work_size(const spc_planes *planes) {
 
 /* The state at the start of `work`. */
 static spc_context_state *start_context(const spc_planes *planes, void *work) {
-    const uint32_t bits = planes->bits;
+    const uint32_t bits = spc_planes_bits(planes);
     const uintptr_t misaligned = (uintptr_t)work % _Alignof(spc_context_state);
     uint8_t *at = (uint8_t *)work + (misaligned ? _Alignof(spc_context_state) - misaligned : 0);
     spc_context_state *state = (spc_context_state *)(void *)at;
@@ -188,13 +198,13 @@ static spc_context_state *start_context(const spc_planes *planes, void *work) {
     state->words = (uint32_t *)(void *)(state->places + most.taps);
     state->unit_sums = state->words + most.taps;
     state->logits = (spc_context_logit *)(void *)(state->unit_sums + most.pairs);
-    state->bias = (int16_t *)(void *)(state->logits + most.logits);
+    state->bias = (int16_t *)(void *)(state->logits + logit_count(bits));
     state->low_bias = state->bias + contexts_of(bits) * (nodes_of(bits) + 1);
-    memset(state->bias, 0, most.bias * sizeof(int16_t));
+    memset(state->bias, 0, bias_count(bits) * sizeof(int16_t));
 #if SPC_HOSTED
     {
         spc_context_inputs *inputs = &state->inputs;
-        uint8_t *first = (uint8_t *)(state->bias + most.bias);
+        uint8_t *first = (uint8_t *)(state->bias + bias_count(bits));
         inputs->row = planes->columns + SPC_CONTEXT_REACH;
         inputs->plane = (planes->rows + 2 * SPC_CONTEXT_REACH) * inputs->row;
         inputs->is_set = inputs_size(planes);
@@ -205,8 +215,8 @@ static spc_context_state *start_context(const spc_planes *planes, void *work) {
     return state;
 }
 
-void spc_context_put_row(spc_context_state *state, const uint8_t *symbols) {
 #if SPC_HOSTED
+void spc_context_put_row(spc_context_state *state, const uint8_t *symbols) {
     const spc_context_inputs *inputs = &state->inputs;
     const size_t columns = state->planes->columns;
     uint8_t *levels =
@@ -217,11 +227,8 @@ void spc_context_put_row(spc_context_state *state, const uint8_t *symbols) {
         levels[i] = level;
         is_set[i] = level > 0;
     }
-#else
-    (void)state;
-    (void)symbols;
-#endif
 }
+#endif
 
 /* ------------------------------------------------------------------ one channel */
 
@@ -269,9 +276,9 @@ static void lay_out(spc_context_network *net, const spc_context_inputs *inputs, 
 #endif
 
 const uint8_t *spc_context_start_channel(spc_context_state *state, const uint8_t *model) {
-    const uint8_t *next = read_channel(model, state->planes->bits, &state->net.channel);
+    const uint8_t *next = read_channel(model, spc_planes_bits(state->planes), &state->net.channel);
 #if SPC_HOSTED
-    lay_out(&state->net, &state->inputs, state->planes->bits);
+    lay_out(&state->net, &state->inputs, spc_planes_bits(state->planes));
 #endif
     return next;
 }
@@ -308,12 +315,14 @@ static void find_places(const spc_context_state *state) {
         state->places[i] = (spc_context_place){
             (tap.row - (ptrdiff_t)(tap.back * planes->rows)) * (ptrdiff_t)planes->columns +
                 tap.column,
-            (int8_t)tap.row, (int8_t)tap.column, (uint8_t)(tap.most == 1 && planes->bits > 1)};
+            (int8_t)tap.row, (int8_t)tap.column,
+            (uint8_t)(tap.most == 1 && spc_planes_bits(planes) > 1)};
     }
 }
 
 /* Which inputs of a word are in the row, for each number of columns that a tap is away. */
-static void find_inside(spc_context_state *state, size_t first, uint32_t width) {
+static __attribute__((noinline)) void find_inside(spc_context_state *state, size_t first,
+                                                  uint32_t width) {
     const ptrdiff_t columns = (ptrdiff_t)state->planes->columns;
     const ptrdiff_t count = 32 / (ptrdiff_t)width;
     const uint32_t ones = (1u << width) - 1;
@@ -339,23 +348,26 @@ static inline __attribute__((always_inline)) uint32_t inputs_of(uint32_t symbols
 
 /* Of columns that may be outside of the feature; `at` is this far from its first symbol. */
 static __attribute__((noinline)) uint32_t look_closely(const spc_context_state *state,
-                                                       const uint8_t *at, size_t from,
-                                                       uint32_t width, int is_set) {
+                                                       const spc_context_place *place,
+                                                       const uint8_t *at, size_t from) {
+    const spc_planes *planes = state->planes;
+    const uint32_t width = width_of(spc_planes_bits(planes));
     uint32_t word = 0;
     for (uint32_t i = 0; i < 32 / width; i++) {
-        if (from + i < state->planes->n) { /* huge if it is negative */
-            word |= inputs_of(at[i], width, state->lowest, is_set) << input_at(i, width);
+        if (from + i < planes->n) { /* huge if it is negative */
+            word |= inputs_of(at[i], width, state->lowest, place->is_set) << input_at(i, width);
         }
     }
     return word;
 }
 
-/* The inputs of all taps, from the block's column `first` on; `begin` is how far that is from the
- * first symbol. */
+/* The inputs of all taps, from the block's column `first` on. */
 static inline __attribute__((always_inline)) void look(const spc_context_state *state, size_t first,
-                                                       size_t begin, uint32_t width) {
+                                                       uint32_t width) {
     const spc_planes *planes = state->planes;
     const size_t rows = planes->rows, row = state->block.row;
+    const size_t begin =
+        (state->block.channel * rows + row) * planes->columns + state->block.column + first;
     const size_t end = planes->n < 32 / width ? 0 : planes->n - 32 / width + 1;
     const uint32_t taps = state->net.channel.taps, lowest = width < 4 ? 0 : state->lowest;
     const spc_context_place *place = state->places;
@@ -377,12 +389,25 @@ static inline __attribute__((always_inline)) void look(const spc_context_state *
                            inputs_of(high, width, lowest, is_set) << 4;
                 }
             } else {
-                word = look_closely(state, at, from, width, is_set);
+                word = look_closely(state, place, at, from);
             }
             word &= state->inside[place->column + SPC_CONTEXT_REACH];
         }
         *words = word;
     }
+}
+
+/* A function for each width: done for every tap, this is worth its bytes. */
+static __attribute__((noinline)) void look_for_1(const spc_context_state *state, size_t first) {
+    look(state, first, 1);
+}
+
+static __attribute__((noinline)) void look_for_2(const spc_context_state *state, size_t first) {
+    look(state, first, 2);
+}
+
+static __attribute__((noinline)) void look_for_4(const spc_context_state *state, size_t first) {
+    look(state, first, 4);
 }
 
 /* A unit's sums of eight columns, whose inputs are `up` bits up in their words.  With `ones` as an
@@ -407,17 +432,16 @@ static __attribute__((noinline)) void sum_eight(const spc_context_state *state,
 }
 
 /* Of the block's columns from `first` on, as many as fit a word. */
-static inline __attribute__((always_inline)) void
-sum_taps(const spc_context_state *state, size_t first, size_t begin, uint32_t width) {
+static void sum_taps(const spc_context_state *state, size_t first, uint32_t width) {
     const spc_context_channel *channel = &state->net.channel;
-    const uint32_t pairs = 16 / width, ones = ((1u << width) - 1) * BOTH;
+    const uint32_t ones = ((1u << width) - 1) * BOTH;
     const size_t left = state->block.count - first;
-    look(state, first, begin, width);
-    for (uint32_t j = 0; j < channel->units; j++) {
-        const uint32_t bias = BOTH * (uint32_t)load_i16(channel->biases + 2 * (size_t)j);
-        uint32_t *sums = state->unit_sums + j * pairs;
+    const uint8_t *bias = channel->biases;
+    uint32_t *of_unit = state->unit_sums;
+    for (uint32_t j = 0; j < channel->units; j++, bias += 2, of_unit += pairs_of(width)) {
+        uint32_t *sums = of_unit;
         for (uint32_t up = 0; up < 4 && 8 * up < left * width; up += width, sums += 4) {
-            sums[0] = bias;
+            sums[0] = BOTH * (uint32_t)load_i16(bias);
             sum_eight(state, channel->weights + j, sums, up, ones);
         }
     }
@@ -465,41 +489,36 @@ static __attribute__((noinline)) void put_logits(const spc_context_channel *chan
     } while (i-- > 0);
 }
 
-/* `width` is best a constant. */
-static inline __attribute__((always_inline)) void logits_of(spc_context_state *state, uint32_t bits,
-                                                            uint32_t width) {
+static void context_logits(spc_context_state *state, uint32_t bits) {
     const spc_planes *planes = state->planes;
     const spc_context_channel *channel = &state->net.channel;
     const spc_context_block *block = &state->block;
-    const size_t begin =
-        (block->channel * planes->rows + block->row) * planes->columns + block->column;
-    const size_t step = 16 / width, stride = stride_of(bits);
-    for (size_t first = 0; first < block->count; first += 32 / width) {
+    const uint32_t width = width_of(bits), at_once = 2 * pairs_of(width);
+    const size_t stride = stride_of(bits);
+    if (block->row == 0 && block->column == 0) {
+        find_places(state);
+    }
+    for (size_t first = 0; first < block->count; first += at_once) {
         const size_t left = block->count - first;
-        if (block->row == 0 || planes->columns > 32 / width) {
+        if (block->row == 0 || planes->columns > at_once) {
             find_inside(state, first, width);
         }
-        sum_taps(state, first, begin + first, width);
-        for (size_t column = 0; column < 32 / width && column < left; column += 8) {
+        if (width == 1) {
+            look_for_1(state, first);
+        } else if (width == 2) {
+            look_for_2(state, first);
+        } else {
+            look_for_4(state, first);
+        }
+        sum_taps(state, first, width);
+        for (size_t column = 0; column < at_once && column < left; column += 8) {
             const uint8_t *outputs = channel->outputs;
             spc_context_logit *logits = state->logits + (first + column) * stride;
             for (uint32_t n = nodes_of(bits); n > 0; n--, outputs += 2 * (size_t)channel->units) {
-                put_logits(channel, state->unit_sums + column / 2, step, outputs, logits++, stride);
+                put_logits(channel, state->unit_sums + column / 2, pairs_of(width), outputs,
+                           logits++, stride);
             }
         }
-    }
-}
-
-static void context_logits(spc_context_state *state, uint32_t bits) {
-    if (state->block.row == 0 && state->block.column == 0) {
-        find_places(state);
-    }
-    if (bits == 1) {
-        logits_of(state, 1, 1);
-    } else if (bits == 2) {
-        logits_of(state, 2, 2);
-    } else {
-        logits_of(state, bits, 4);
     }
 }
 

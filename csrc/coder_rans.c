@@ -57,12 +57,12 @@ static uint32_t classes_of(uint32_t bits) {
 
 static rans_layout rans_layout_of(const spc_planes *planes) {
     rans_layout of;
-    of.bits = planes->bits;
-    of.group = group_of(planes->bits);
-    of.classes = classes_of(planes->bits);
+    of.bits = spc_planes_bits(planes);
+    of.group = group_of(spc_planes_bits(planes));
+    of.classes = classes_of(spc_planes_bits(planes));
     of.plane = planes->n / planes->channels;
     of.groups = (of.plane + of.group - 1) / of.group;
-    of.wide = planes->bits > 5;
+    of.wide = spc_planes_bits(planes) > 5;
     of.body = planes->model->bytes + SPC_MODEL_HEADER;
     of.lanes = of.groups < LANES_MOST || of.groups * planes->channels < LANES_FROM ? 1 : LANES_MOST;
     return of;
@@ -457,7 +457,7 @@ static spc_status decode_rans(const spc_planes *planes, const uint8_t *payload, 
     uint32_t wrong = 0;
     (void)work_len;
     if (payload_len < 4 * of.lanes || payload_len % 2 != 0 ||
-        payload_len >= spc_packed_size(planes->n, planes->bits)) {
+        payload_len >= spc_packed_size(planes->n, spc_planes_bits(planes))) {
         return SPC_ERROR_CORRUPT;
     }
     d->begin = payload + 4 * of.lanes;

@@ -24,6 +24,14 @@
 #endif
 #define SPC_HAS_DTYPE(dtype) (((SPC_DTYPES) >> (dtype) & 1) != 0)
 
+/* 1 << bits of the widths that indices may have.  Where it is one, code is made for that alone. */
+#ifndef SPC_BITS
+#define SPC_BITS 0x1fe
+#endif
+#define SPC_HAS_BITS(bits) (((SPC_BITS) >> (bits) & 1) != 0)
+#define SPC_BITS_OF(bits)                                                                          \
+    (((SPC_BITS) & ((SPC_BITS) - 1)) == 0 ? (uint32_t)__builtin_ctz(SPC_BITS) : (bits))
+
 /* Whether a codec may have several codebooks, for groups of channels. */
 #ifndef SPC_GROUPS
 #define SPC_GROUPS 1

@@ -142,8 +142,10 @@ static inline const uint8_t *spc_context_input(const spc_context_state *state) {
 /* Steps of the template that do not depend on the instruction set. */
 const uint8_t *spc_context_start_channel(spc_context_state *state, const uint8_t *model);
 void spc_context_start_block(spc_context_state *state, const uint8_t *at, size_t column);
+#if SPC_HOSTED
 /* The block's row is known. */
 void spc_context_put_row(spc_context_state *state, const uint8_t *symbols);
+#endif
 
 /* Payload of `symbols`, or 0 if it does not fit; and the reverse. */
 size_t spc_context_encode_reference(spc_context_state *state, const uint8_t *symbols,

@@ -39,20 +39,33 @@ typedef struct direction {
     spc_range_decoder *decoder;
 } direction;
 
-/* Codes a bit of this logit, and says by how much that was mistaken, in 1/32768. */
-CONTEXT_INLINE uint32_t code_bit(const direction *way, int32_t logit, uint32_t bit,
-                                 int32_t *mistake) {
-    uint32_t place = (uint32_t)(logit + SPC_CONTEXT_LOGIT + 1), one;
+/* How likely a 0 is, in 1/32768. */
+CONTEXT_INLINE uint32_t zero_of(int32_t logit) {
+#if SPC_HOSTED
+    uint32_t place = (uint32_t)(logit + SPC_CONTEXT_LOGIT + 1);
     if (place > 2 * SPC_CONTEXT_LOGIT + 1) { /* seldom; place 0 is one below the least logit's */
         place = logit < 0 ? 0 : 2 * SPC_CONTEXT_LOGIT + 1;
     }
-    one = spc_context_logistic[place >> 3];
+    return 32768 - spc_context_logistic[place >> 3];
+#else
+    int32_t size = logit ^ (logit >> 31); /* of a negative one, less 1 */
+    uint32_t likely;
+    size = size > SPC_CONTEXT_LOGIT ? SPC_CONTEXT_LOGIT : size;
+    likely = spc_context_logistic[size >> 3];
+    return logit < 0 ? likely : 32768 - likely;
+#endif
+}
+
+/* Codes a bit of this logit, and says by how much that was mistaken, in 1/32768. */
+CONTEXT_INLINE uint32_t code_bit(const direction *way, int32_t logit, uint32_t bit,
+                                 int32_t *mistake) {
+    const uint32_t zero = zero_of(logit);
     if (way->encoder) {
-        spc_range_put_bit(way->encoder, 32768 - one, bit);
+        spc_range_put_bit(way->encoder, zero, bit);
     } else {
-        bit = spc_range_get_bit(way->decoder, 32768 - one);
+        bit = spc_range_get_bit(way->decoder, zero);
     }
-    *mistake = (int32_t)(bit << 15) - (int32_t)one;
+    *mistake = (int32_t)(bit << 15) - (int32_t)(32768 - zero);
     return bit;
 }
 
@@ -158,7 +171,7 @@ CONTEXT_TARGET static __attribute__((noinline, unused)) uint32_t put_block(spc_c
                                                                            uint8_t *at,
                                                                            uint32_t seen) {
     return code_block(state, &(direction){rc, NULL}, &state->learned, state->before, at, seen,
-                      state->planes->bits);
+                      spc_planes_bits(state->planes));
 }
 
 CONTEXT_TARGET static __attribute__((noinline, unused)) uint32_t
@@ -171,7 +184,7 @@ CONTEXT_TARGET static __attribute__((noinline, unused)) uint32_t get_block(spc_c
                                                                            uint8_t *at,
                                                                            uint32_t seen) {
     return code_block(state, &(direction){NULL, rc}, &state->learned, state->before, at, seen,
-                      state->planes->bits);
+                      spc_planes_bits(state->planes));
 }
 
 #endif
@@ -183,12 +196,12 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
     const uint32_t node_bits = bits < 4 ? bits : 4;
     const size_t columns = planes->columns;
     const uint8_t *model = planes->model->bytes + SPC_MODEL_HEADER;
+    spc_context_block *block = &state->block;
     uint8_t *at = symbols;
     for (uint32_t node = 1; node < 1u << node_bits; node++) {
         all->gain[node] = 65536;
     }
-    for (uint32_t c = 0; c < planes->channels; c++) {
-        state->block.channel = c;
+    for (block->channel = 0; block->channel < planes->channels; block->channel++) {
         model = spc_context_start_channel(state, model);
         for (uint32_t node = 1; node < 1u << node_bits; node++) {
             all->bias[node] = 0;
@@ -198,9 +211,8 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
         for (uint32_t k = 0; k < node_bits; k++) {
             before[k] = (spc_context_lesson){state->bias, 1, 0, 0}; /* nothing */
         }
-        for (size_t row = 0; row < planes->rows; row++) {
+        for (block->row = 0; block->row < planes->rows; block->row++) {
             uint32_t seen = 0;
-            state->block.row = row;
             for (size_t first = 0; first < columns; first += SPC_CONTEXT_BLOCK) {
                 spc_context_start_block(state, at, first);
                 context_logits(state, bits);
@@ -215,38 +227,52 @@ CONTEXT_INLINE void code_all(spc_context_state *state, const direction *way, uin
 #else
                 seen = code_block(state, way, all, before, at, seen, bits);
 #endif
-                at += state->block.count;
+                at += block->count;
             }
+#if SPC_HOSTED
             if (!way->encoder) {
                 spc_context_put_row(state, at - columns);
             }
+#endif
         }
     }
 }
 
-CONTEXT_INLINE void code_with(spc_context_state *state, const direction *way, uint8_t *symbols) {
-    const uint32_t bits = state->planes->bits;
 #if CONTEXT_SMALL
-    code_all(state, way, symbols, bits, &state->learned, state->before);
+
+CONTEXT_INLINE void code_with(spc_context_state *state, const direction *way, uint8_t *symbols) {
+    code_all(state, way, symbols, spc_planes_bits(state->planes), &state->learned, state->before);
+}
+
 #else
-    /* Few bits as constants, which makes the loops over them straight. */
+
+/* What is learned is apart for each number of bits: of a few it is registers. */
+CONTEXT_INLINE void code_by_itself(spc_context_state *state, const direction *way, uint8_t *symbols,
+                                   uint32_t bits) {
     spc_context_learned all;
     spc_context_lesson before[4];
+    code_all(state, way, symbols, bits, &all, before);
+}
+
+/* Few bits as constants, which makes the loops over them straight. */
+CONTEXT_INLINE void code_with(spc_context_state *state, const direction *way, uint8_t *symbols) {
+    const uint32_t bits = spc_planes_bits(state->planes);
     switch (bits) {
     case 1:
-        code_all(state, way, symbols, 1, &all, before);
+        code_by_itself(state, way, symbols, 1);
         return;
     case 2:
-        code_all(state, way, symbols, 2, &all, before);
+        code_by_itself(state, way, symbols, 2);
         return;
     case 3:
-        code_all(state, way, symbols, 3, &all, before);
+        code_by_itself(state, way, symbols, 3);
         return;
     default:
-        code_all(state, way, symbols, bits, &all, before);
+        code_by_itself(state, way, symbols, bits);
     }
-#endif
 }
+
+#endif
 
 CONTEXT_INLINE size_t encode_with(spc_context_state *state, const uint8_t *symbols,
                                   uint8_t *payload, size_t cap) {
@@ -256,6 +282,7 @@ CONTEXT_INLINE size_t encode_with(spc_context_state *state, const uint8_t *symbo
     if (!spc_range_encoder_start_short(&rc, payload, cap)) {
         return 0;
     }
+#if SPC_HOSTED
     for (uint32_t c = 0; c < state->planes->channels; c++) {
         for (size_t row = 0; row < state->planes->rows; row++, symbols += state->planes->columns) {
             state->block.channel = c;
@@ -263,6 +290,7 @@ CONTEXT_INLINE size_t encode_with(spc_context_state *state, const uint8_t *symbo
             spc_context_put_row(state, symbols);
         }
     }
+#endif
     code_with(state, &way, from);
     return spc_range_finish_short(&rc, payload);
 }

@@ -36,12 +36,17 @@ static inline int spc_is_integer(spc_dtype dtype) {
     return !spc_is_float32(dtype) && !spc_is_half(dtype);
 }
 
+/* Whether this build has indices so wide. */
+static inline int spc_bits_usable(uint32_t bits) {
+    return bits >= 1 && bits <= 8 && ((SPC_BITS) == 0x1fe || SPC_HAS_BITS(bits));
+}
+
 /* Groups of channels that a codec may have. */
 #define SPC_MOST_GROUPS (SPC_GROUPS ? SPC_MAX_GROUPS : 1)
 
 /* One that its arrays may be looked up in: of a single group, for all but codecs. */
 static inline int spc_codebook_usable(const spc_codebook *codebook, uint32_t most_groups) {
-    return codebook && codebook->bits >= 1 && codebook->bits <= 8 && codebook->groups >= 1 &&
+    return codebook && spc_bits_usable(codebook->bits) && codebook->groups >= 1 &&
            codebook->groups <= most_groups && codebook->centroids && codebook->thresholds;
 }
 

@@ -132,7 +132,9 @@ extern const spc_kernels spc_kernels_neon_crc;
 #define SPC_BITS_CASE(width, call)                                                                 \
     case width: {                                                                                  \
         enum { BITS = width };                                                                     \
-        call;                                                                                      \
+        if (SPC_HAS_BITS(width)) {                                                                 \
+            call;                                                                                  \
+        }                                                                                          \
         break;                                                                                     \
     }
 

@@ -1,4 +1,5 @@
 #include "bytes.h"
+#include "internal.h"
 #include "kernels.h"
 
 /* Eight indices are always `bits` whole bytes, so everything works in groups of eight. */
@@ -60,7 +61,7 @@ size_t spc_packed_size(size_t n, uint32_t bits) {
 }
 
 spc_status spc_pack(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
-    if (bits < 1 || bits > 8 || (n > 0 && (!indices || !packed))) {
+    if (!spc_bits_usable(bits) || (n > 0 && (!indices || !packed))) {
         return SPC_ERROR_ARGUMENT;
     }
     if (n > 0) {
@@ -79,7 +80,7 @@ spc_status spc_packed_check(const uint8_t *packed, size_t n, uint32_t bits) {
 
 spc_status spc_unpack(const uint8_t *packed, size_t n, uint32_t bits, uint8_t *indices) {
     spc_status status;
-    if (bits < 1 || bits > 8 || (n > 0 && (!indices || !packed))) {
+    if (!spc_bits_usable(bits) || (n > 0 && (!indices || !packed))) {
         return SPC_ERROR_ARGUMENT;
     }
     status = spc_packed_check(packed, n, bits);

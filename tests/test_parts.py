@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cortex_m4
 import cortex_m4_stack
+import numpy as np
 import pytest
 
 from pysplitcodec.firmware.boards import boards
@@ -44,9 +45,9 @@ import numpy as np
 import pysplitcodec as sc
 from pysplitcodec import errors
 
-def made(dtype, coder, groups):
+def made(dtype, coder, groups, bits):
     steps = (10 * np.sin(np.arange(960) / 30)).reshape(6, 8, 20)
-    books = [sc.Codebook(np.float32([-8, -2, 2, 8]))] * groups
+    books = [sc.Codebook(np.linspace(-8, 8, 1 << bits, dtype=np.float32))] * groups
     codec = sc.Codec(books, coder, shape=steps.shape, dtype=dtype, channel_axis=0)
     frame = codec.encode(steps.astype(dtype))
     try:
@@ -77,7 +78,7 @@ def _frames(cases: list[list[object]], **environment: str) -> list[list[str]]:
 def test_parts_make_the_same_frames(files: str, tmp_path: Path) -> None:
     _need("cc")
     library = tmp_path / "libparts.so"
-    parts = ["HOSTED=0", "CODERS=0x7", "DTYPES=0x9", "GROUPS=0", "SELF_DESCRIBING=0"]
+    parts = ["HOSTED=0", "CODERS=0x7", "DTYPES=0x9", "BITS=0xc", "GROUPS=0", "SELF_DESCRIBING=0"]
     flags = ["-O1", "-shared", "-fPIC", "-std=c11", "-Werror", "-Wall", "-Wextra"]
     defined = [f"-DSPC_{part}" for part in parts]
     if files == "csrc":
@@ -89,20 +90,73 @@ def test_parts_make_the_same_frames(files: str, tmp_path: Path) -> None:
         _run(["cc", *flags, *defined, tmp_path / "splitcodec.c", "-o", library])
     chosen = {"SPLITCODEC_BINDING": "cffi", "SPLITCODEC_LIBRARY": str(library)}
     built: list[list[object]] = [
-        [dtype, coder, 1] for dtype in ("float32", "int8") for coder in ("pack", "lzma", "range")
+        [dtype, coder, 1, bits]
+        for dtype in ("float32", "int8")
+        for coder in ("pack", "lzma", "range")
+        for bits in (2, 3)
     ]
     for case, whole, part in zip(built, _frames(built), _frames(built, **chosen)):
         assert part[0] == whole[0], case
         assert whole[1] == "decodes"
         assert part[1] == ("encodes" if case[1] == "lzma" else "decodes"), case
     left_out: list[list[object]] = [
-        ["float16", "pack", 1],
-        ["uint8", "lzma", 1],
-        ["int8", "pack", 3],
+        ["float16", "pack", 1, 2],
+        ["uint8", "lzma", 1, 2],
+        ["int8", "pack", 3, 2],
+        ["int8", "pack", 1, 1],
+        ["float32", "range", 1, 4],
     ]
     for case, whole, part in zip(left_out, _frames(left_out), _frames(left_out, **chosen)):
         assert whole[1] == "decodes"
         assert part[0] == "ArgumentError", case
+
+
+PAYLOADS = """
+import json, sys
+import numpy as np
+import pysplitcodec as sc
+from pysplitcodec.native import CODERS, core
+
+bits = int(sys.argv[1])
+rng = np.random.default_rng(bits)
+waves = np.sin(np.arange(9)[:, None] / 3 + np.arange(43) / 5 + np.arange(5 * 4).reshape(5, 4, 1, 1))
+levels = (waves + 1.5 + rng.normal(size=waves.shape) / 8) / 3 * (1 << bits)
+symbols = np.clip(levels, 0, (1 << bits) - 1).astype(np.uint8)
+models = [sc.RangeModel.fit(symbols, bits, budget_bytes=1000), sc.RansModel.fit(symbols, bits)]
+models += [sc.ContextModel.fit(symbols, bits, budget_bytes=3000)]
+shape, found = symbols.shape[1:], []
+for name, model in [("range", None), *zip(CODERS, [None, None, *models])]:
+    native = model.native if model else None
+    payload, used = core.coder_encode(CODERS[name], shape, bits, symbols[0], -1, native)
+    found.append((name, used, payload.hex()))
+    if used != CODERS["lzma"]:
+        back = np.empty(shape, np.uint8)
+        own = native if used == CODERS[name] else None
+        core.coder_decode(used, shape, bits, payload, back, -1, own)
+        assert (back == symbols[0]).all(), name
+feature = rng.normal(size=(3, 700))
+book = sc.Codebook(np.linspace(-2, 2, 1 << bits, dtype=np.float32))
+for dtype in ("float32", "int8"):
+    codec = sc.Codec(book, "pack", shape=feature.shape, dtype=dtype)
+    found.append((dtype, 0, codec.encode(feature.astype(dtype)).hex()))
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds a library as on Linux")
+@pytest.mark.parametrize("bits", [1, 2, 3, 5])
+def test_cores_of_one_width_make_the_same_payloads(bits: int, tmp_path: Path) -> None:
+    _need("cc")
+    library = tmp_path / "libwidth.so"
+    flags = ["-Os", "-shared", "-fPIC", "-std=c11", "-Werror", "-Wall", "-Wextra"]
+    defined = ["-DSPC_HOSTED=0", "-DSPC_ONE_SET=1", f"-DSPC_BITS={1 << bits}"]
+    include: list[str | Path] = ["-I", CSRC / "include"]
+    _run(["cc", *flags, *defined, *include, *SOURCES, CSRC / "fit.c", "-o", library])
+    chosen = {"SPLITCODEC_BINDING": "cffi", "SPLITCODEC_LIBRARY": str(library)}
+    command: list[str | Path] = [sys.executable, "-c", PAYLOADS, str(bits)]
+    whole = json.loads(_run(command))
+    assert json.loads(_run(command, **chosen)) == whole
+    assert {used for _, used, _ in whole} == set(range(5))
 
 
 def test_names_are_of_one_file() -> None:
@@ -185,6 +239,25 @@ def test_parts_are_small(dtype: int, coder: int, most: int, tmp_path: Path) -> N
     """With what they take of libc, -Os on a Cortex-M4F; figures in docs/firmware.md."""
     _need(CC)
     assert _flash(tmp_path, dtype, coder) <= most
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(
+    ("coder", "widths", "most"),
+    [
+        ("pack", 0x1FE, 400),
+        ("range", 0x1FE, 2000),
+        ("rans", 0x1FE, 1400),
+        ("context", 0x1FE, 4500),
+        *(("context", 1 << bits, 3072) for bits in range(1, 9)),
+    ],
+)
+def test_coders_are_small(coder: str, widths: int, most: int, tmp_path: Path) -> None:
+    """Encoders alone, and what they take of libc."""
+    _need(*cortex_m4.NEED)
+    case = cortex_m4.Case(coder, 1, None, None, np.zeros(8, np.uint8))
+    bench = cortex_m4.Bench(tmp_path, "-Os")
+    assert bench.code(case, False, f"-DSPC_BITS={widths}") <= most
 
 
 @pytest.mark.emulator

@@ -2,7 +2,8 @@
 
 A program for each coder calls its encoder alone, or with its decoder, and is linked with
 --gc-sections, so that code is what the call needs: its constants and what it takes from libc and
-libgcc too, but not the frame layer, nor the model.  RAM is the work buffer and the stack, of which
+libgcc too, but not the frame layer, nor the model; of one width it is built for the case's bits
+alone.  RAM is the work buffer and the stack, of which
 the program finds out how much was used; not the symbols, nor the payload.  Instructions are of
 encoding 12 x 32 x 32 symbols, the test sample whose LZMA payload is nearest to their mean, counted
 by a QEMU plugin as the difference of two runs, so exact and the same every time.  What the program
@@ -281,8 +282,8 @@ class Bench:
         assert count is not None
         return lines, int(count[1])
 
-    def code(self, case: Case, decoding: bool) -> int:
-        return flash(self.build(case, "size", False, decoding))
+    def code(self, case: Case, decoding: bool, *more: str) -> int:
+        return flash(self.build(case, "size", False, decoding, *more))
 
     def measure(self, case: Case) -> dict[str, Any]:
         lines, _ = self.emulated(self.build(case, "run", True, True, "-DTIMES=0"))
@@ -302,6 +303,7 @@ class Bench:
             "bits": case.bits,
             "model_bytes": len(case.model.to_bytes()) if case.model else 0,
             "code_encode": self.code(case, False),
+            "code_one_width": self.code(case, False, f"-DSPC_BITS={1 << case.bits}"),
             "code_both": self.code(case, True) if SOURCES[case.coder][2][2] else None,
             "work": work,
             "stack": stack,
@@ -365,15 +367,16 @@ def main() -> None:
         print(json.dumps({"optimise": arguments.optimise, "rows": rows}, indent=1))
         return
     print(
-        "| coder | bits | model | code, encode | both ways | work | stack | RAM | instructions ",
+        "| coder | bits | model | code, encode | of one width | both ways | work | stack | RAM ",
         end="",
     )
-    print("| payload | mean |")
-    print("|---" * 11 + "|")
+    print("| instructions | payload | mean |")
+    print("|---" * 12 + "|")
     for row in rows:
         print(
             f"| {row['coder']} | {row['bits']} | {row['model_bytes'] or ''} | {row['code_encode']} "
-            f"| {row['code_both'] or ''} | {row['work']} | {row['stack']} | {row['ram']} "
+            f"| {row['code_one_width']} | {row['code_both'] or ''} | {row['work']} "
+            f"| {row['stack']} | {row['ram']} "
             f"| {row['instructions']:,} | {row['payload']} | {row['payload_mean']:.0f} |"
         )
 
