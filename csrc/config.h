@@ -28,6 +28,9 @@
 #ifndef SPC_BITS
 #define SPC_BITS 0x1fe
 #endif
+#if (SPC_BITS) == 0 || ((SPC_BITS) & ~0x1fe) != 0
+#error "SPC_BITS is 1 << bits of each width, 1 to 8: at least one of them"
+#endif
 #define SPC_HAS_BITS(bits) (((SPC_BITS) >> (bits) & 1) != 0)
 #define SPC_BITS_OF(bits)                                                                          \
     (((SPC_BITS) & ((SPC_BITS) - 1)) == 0 ? (uint32_t)__builtin_ctz(SPC_BITS) : (bits))

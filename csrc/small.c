@@ -89,6 +89,7 @@ INLINE size_t quantize_bytes(const int32_t *thresholds, uint32_t bits, const flo
 
 void spc_quantize_pack_f32_small(const int32_t *thresholds, uint32_t bits, const float *values,
                                  size_t n, uint8_t *packed) {
+    bits = SPC_BITS_OF(bits);
     OF_WHOLE_BYTES(bits, n = quantize_bytes(thresholds, BITS, &values, n, &packed))
     bit_stream stream = {packed, 0, 0};
     for (; n > 0; n--) {
@@ -113,6 +114,7 @@ INLINE size_t look_up_bytes(const uint8_t *table, uint32_t bits, const uint8_t *
 
 void spc_look_up_pack_u8_small(const uint8_t *table, uint32_t bits, const uint8_t *values, size_t n,
                                uint8_t *packed) {
+    bits = SPC_BITS_OF(bits);
     OF_WHOLE_BYTES(bits, n = look_up_bytes(table, BITS, &values, n, &packed))
     bit_stream stream = {packed, 0, 0};
     for (; n > 0; n--) {

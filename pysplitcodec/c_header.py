@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ _HEADER = """\
  * The codec {codec_id:08x} for firmware, as constants, made by `splitcodec export`.  Include it in
  * one file, and compile the core with what it needs at least:
  *
- *     {options}
+{options}
  */
 #ifndef SPLITCODEC_PLAN_H
 #define SPLITCODEC_PLAN_H
@@ -78,9 +79,16 @@ def c_header(codec: Codec) -> str:
     dims = codec.shape + (0,) * (_MAX_RANK - len(codec.shape))
     elements = math.prod(codec.shape)
     slice_first, slice_whole = codec.slice_of or (0, 0)
+    indent = " *     "
     return _HEADER.format(
         codec_id=codec.id,
-        options=" ".join(f"-D{definition}" for definition in c_definitions(codec)),
+        options=textwrap.fill(
+            " ".join(f"-D{definition}" for definition in c_definitions(codec)),
+            width=100,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        ),
         coder=f"SPC_CODER_{codec.coder.upper()}",
         elements=elements,
         feature_bytes=elements * numpy_dtype(codec.dtype).itemsize,
@@ -106,8 +114,8 @@ def c_header(codec: Codec) -> str:
 def c_definitions(codec: Codec) -> list[str]:
     """Return what to define when the core is compiled to encode with this codec alone.
 
-    >>> c_definitions(Codec(Codebook([0, 1]), "range", shape=(4, 4), dtype="int8"))
-    ['SPC_HOSTED=0', 'SPC_CODERS=0x5', 'SPC_DTYPES=0x8', 'SPC_GROUPS=0', 'SPC_SELF_DESCRIBING=0']
+    >>> c_definitions(Codec(Codebook([0, 1]), "range", shape=(4, 4), dtype="int8"))[1:4]
+    ['SPC_CODERS=0x5', 'SPC_DTYPES=0x8', 'SPC_BITS=0x2']
     """
     needed = {"pack", codec.coder}
     if codec.coder == "context":  # which takes the place of what it would not make smaller
@@ -116,6 +124,7 @@ def c_definitions(codec: Codec) -> list[str]:
         "SPC_HOSTED=0",
         f"SPC_CODERS={sum(1 << CODERS[name] for name in needed):#x}",
         f"SPC_DTYPES={1 << DTYPES[codec.dtype]:#x}",
+        f"SPC_BITS={1 << codec.bits:#x}",
         f"SPC_GROUPS={int(len(_books(codec)) > 1)}",
         "SPC_SELF_DESCRIBING=0",
     ]

@@ -298,7 +298,7 @@ def test_text(binding: str) -> None:
     env = {**os.environ, "SPLITCODEC_BINDING": binding}
     text = _run([sys.executable, "-c", code], env=env).decode()
     assert TEXT in text
-    assert "-DSPC_HOSTED=0 -DSPC_CODERS=0x3 -DSPC_DTYPES=0x2 -DSPC_GROUPS=1" in text
+    assert "-DSPC_HOSTED=0 -DSPC_CODERS=0x3 -DSPC_DTYPES=0x2 -DSPC_BITS=0x2 -DSPC_GROUPS=1" in text
     assert text.isascii() and max(map(len, text.splitlines())) <= 100
 
 

@@ -210,8 +210,8 @@ def _flash(folder: Path, dtype: int, coder: int) -> int:
     """Code and constants of an encoder of this dtype and coder, with a codebook."""
     app, made = folder / "app.c", folder / "app.elf"
     app.write_text(APP)
-    parts = [f"-DSPC_CODERS={1 | 1 << coder}", f"-DSPC_DTYPES={1 << dtype}", "-DSPC_GROUPS=0"]
-    parts += ["-DSPC_SELF_DESCRIBING=0"]
+    parts = [f"-DSPC_CODERS={1 | 1 << coder}", f"-DSPC_DTYPES={1 << dtype}", "-DSPC_BITS=4"]
+    parts += ["-DSPC_GROUPS=0", "-DSPC_SELF_DESCRIBING=0"]
     given = [f"-DDTYPE={dtype}", f"-DCODER={coder}", f"-I{CSRC / 'include'}"]
     flags = ["-Os", "-std=c11", "-ffreestanding", "-ffunction-sections", "-fdata-sections"]
     around = [*CORTEX_M4F, *flags, *parts, *given]
@@ -227,12 +227,12 @@ PACK, LZMA, RANGE, RANS, CONTEXT = range(5)
 @pytest.mark.parametrize(
     ("dtype", "coder", "most"),
     [
-        (FLOAT32, PACK, 2048),
-        (INT8, PACK, 1850),
-        (FLOAT32, LZMA, 7000),
-        (FLOAT32, RANGE, 5800),
-        (FLOAT32, RANS, 4700),
-        (FLOAT32, CONTEXT, 8900),
+        (FLOAT32, PACK, 1500),
+        (INT8, PACK, 1600),
+        (FLOAT32, LZMA, 6250),
+        (FLOAT32, RANGE, 4700),
+        (FLOAT32, RANS, 3600),
+        (FLOAT32, CONTEXT, 5950),
     ],
 )
 def test_parts_are_small(dtype: int, coder: int, most: int, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ INLINE const int32_t *words_of(const float *values) {
 /* Eight at once, which is what registers hold. */
 void spc_quantize_f32_helium(const int32_t *thresholds, uint32_t bits, const float *values,
                              size_t n, uint8_t *indices) {
+    bits = SPC_BITS_OF(bits);
     const int32x4_t magnitude = vdupq_n_s32(INT32_MAX);
     const uint32_t top = 1u << (bits - 1);
     for (; n >= 8; n -= 8, values += 8, indices += 8) {
@@ -118,6 +119,7 @@ INLINE uint32x4_t fours_of_floats(const int32_t *thresholds, uint32_t bits, cons
 
 size_t spc_quantize_bytes_f32_helium(const int32_t *thresholds, uint32_t bits, const float *values,
                                      size_t n, uint8_t *packed) {
+    bits = SPC_BITS_OF(bits);
     const int32x4_t magnitude = vdupq_n_s32(INT32_MAX);
     const uint8_t *from = packed;
     if (bits == 1) {
@@ -143,6 +145,7 @@ INLINE uint32_t bits_of_integers(const uint8_t *values, uint8x16_t sign, int8_t 
 
 size_t spc_quantize_bytes_i8_helium(const int8_t *thresholds, uint32_t bits, uint8_t flip,
                                     const uint8_t *values, size_t n, uint8_t *packed) {
+    bits = SPC_BITS_OF(bits);
     const uint8x16_t sign = vdupq_n_u8(flip);
     const uint8_t *from = packed;
     if (bits == 1) {
@@ -232,6 +235,7 @@ INLINE void pack_whole(const uint8_t *indices, size_t n, uint8_t *packed) {
 }
 
 void spc_pack_helium(const uint8_t *indices, size_t n, uint32_t bits, uint8_t *packed) {
+    bits = SPC_BITS_OF(bits);
     const size_t left = n % 64, done = n - left;
     switch (bits) {
     case 1:
