@@ -324,7 +324,7 @@ static void find_places(const spc_context_state *state) {
 static __attribute__((noinline)) void find_inside(spc_context_state *state, size_t first,
                                                   uint32_t width) {
     const ptrdiff_t columns = (ptrdiff_t)state->planes->columns;
-    const ptrdiff_t count = 32 / (ptrdiff_t)width;
+    const ptrdiff_t count = (ptrdiff_t)(2 * pairs_of(width));
     const uint32_t ones = (1u << width) - 1;
     for (int32_t away = -SPC_CONTEXT_REACH; away <= SPC_CONTEXT_REACH; away++) {
         const ptrdiff_t from = (ptrdiff_t)(state->block.column + first) + away;
@@ -353,7 +353,7 @@ static __attribute__((noinline)) uint32_t look_closely(const spc_context_state *
     const spc_planes *planes = state->planes;
     const uint32_t width = width_of(spc_planes_bits(planes));
     uint32_t word = 0;
-    for (uint32_t i = 0; i < 32 / width; i++) {
+    for (uint32_t i = 0; i < 2 * pairs_of(width); i++) {
         if (from + i < planes->n) { /* huge if it is negative */
             word |= inputs_of(at[i], width, state->lowest, place->is_set) << input_at(i, width);
         }
