@@ -14,7 +14,7 @@ demo: setup
 
 test: setup
 	@scripts/system-packages tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 setup: $(VENV)/.installed
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import select
 import shutil
 import subprocess
+import threading
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -483,6 +488,44 @@ def test_cli_runs(folder: Path) -> None:
         )
 
 
+@pytest.fixture
+def port(folder: Path) -> Iterator[str]:
+    """A serial port, at whose other end the self-test runs."""
+    board = need_board(M4F)
+    program = build(board, "self_test", folder / "uart", "uart")
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    with Emulator(board, program, "uart") as emulator:
+
+        def carry() -> None:
+            with contextlib.suppress(OSError, FirmwareError, ValueError):
+                while True:
+                    if select.select([master], [], [], 0)[0]:
+                        emulator.write(os.read(master, 4096))
+                    os.write(master, emulator.read(0.002))
+
+        carrier = threading.Thread(target=carry, daemon=True)
+        carrier.start()
+        yield os.ttyname(slave)
+    carrier.join(5)
+    os.close(master)
+    os.close(slave)
+
+
+def test_cli_runs_on_a_serial_port(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of the vectors: bytes take their time."""
+    monkeypatch.setattr(
+        "pysplitcodec.firmware.vectors.cases_of", lambda folder: list(cases_of(folder))[::40]
+    )
+    done = splitcodec("run", "--board", M4F, "--serial", port, "--json")
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["vectors_passed"] > 40
+    assert report["vectors_failed"] == report["vectors_left_out"] == 0
+    assert report["exit_code"] is None and "parts" not in report
+    assert len(report["cycles_per_element"]) == 16
+
+
 def test_cli_builds_sizes_and_encodes(folder: Path, tmp_path: Path) -> None:
     need_board(M4F)
     codec, feature = codec_for("range"), feature_of("float32")
@@ -529,7 +572,7 @@ def test_cli_errors(arguments: tuple[str, ...], code: int, text: str) -> None:
     ("name", "dtype", "most"),
     [
         (M4F, "int8", {1: 4.2, 2: 4.8, 3: 13.6, 4: 5.7, 8: 16.2}),
-        (M4F, "float32", {1: 8.4, 2: 11.8, 3: 33, 4: 25, 8: 49}),
+        (M4F, "float32", {1: 8.4, 2: 11.8, 3: 33, 4: 25, 8: 49.2}),
         (M55, "int8", {1: 0.6, 2: 0.7, 3: 4.4, 4: 3.3, 8: 6.8}),
         (M55, "float32", {1: 2.1, 2: 3, 3: 8.8, 4: 9, 8: 15}),
         (RISCV, "int8", {1: 5.9, 2: 6.3, 3: 11.5, 4: 7.2, 8: 17}),

@@ -115,13 +115,15 @@ def test_kconfig(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert value("INT8") == value("CODER_PACK") == "n"
         options.syms["SPLITCODEC"].set_value("y")
     parts = [f"CODER_{name.upper()}" for name in CODERS]
-    parts += [*(name.upper() for name in DTYPES), "GROUPS", "SELF_DESCRIBING"]
+    parts += [*(name.upper() for name in DTYPES), *(f"BITS_{bits}" for bits in range(1, 9))]
+    parts += ["GROUPS", "SELF_DESCRIBING"]
     held = {name[len("SPLITCODEC_") :] for name in options.syms if name.startswith("SPLITCODEC_")}
     assert held == set(parts)
     assert {value(part) for part in parts} == {"y"}
     mapped = (ROOT / "cmake" / "kconfig.cmake").read_text("utf-8")
     assert " ".join(parts[: len(CODERS)]) in mapped
     assert " ".join(parts[len(CODERS) : len(CODERS) + len(DTYPES)]) in mapped
+    assert f"BITS_0 {' '.join(parts[-10:-2])})" in mapped
     for part in parts:
         options.syms[f"SPLITCODEC_{part}"].set_value("n")
     assert {part for part in parts if value(part) == "y"} == {"CODER_PACK"}
@@ -253,7 +255,7 @@ function(idf_component_register)
   target_compile_options(__idf_splitcodec PRIVATE -ffunction-sections -fdata-sections -Wall -Werror)
   set(COMPONENT_LIB __idf_splitcodec PARENT_SCOPE)
 endfunction()
-foreach(option IN ITEMS CODER_PACK CODER_RANGE INT8)
+foreach(option IN ITEMS CODER_PACK CODER_RANGE INT8 BITS_2)
   set(CONFIG_SPLITCODEC_${option} y)
 endforeach()
 add_subdirectory(${SPLITCODEC_ROOT} splitcodec)
@@ -278,7 +280,7 @@ add_subdirectory(${SPLITCODEC_ROOT}/zephyr off)
 if(TARGET splitcodec)
   message(FATAL_ERROR "CONFIG_SPLITCODEC is not set")
 endif()
-foreach(option IN ITEMS "" _CODER_PACK _CODER_RANGE _INT8)
+foreach(option IN ITEMS "" _CODER_PACK _CODER_RANGE _INT8 _BITS_2)
   set(CONFIG_SPLITCODEC${option} y)
 endforeach()
 add_subdirectory(${SPLITCODEC_ROOT}/zephyr modules/splitcodec)

@@ -149,6 +149,8 @@ def run_self_test(
     as_json: Json = False,
 ) -> None:
     """Run the self-test on a board: all golden vectors, and what quantising costs."""
+    from rich.progress import track
+
     from pysplitcodec.errors import FirmwareError
     from pysplitcodec.firmware.boards import board_named, source_folder
     from pysplitcodec.firmware.build import build, parts_of
@@ -161,7 +163,9 @@ def run_self_test(
         program = None if serial else build(target, "self_test", folder)
         with _stream(target, serial, program) as stream:
             link = Link(stream)
-            report = run_cases(link, cases_of(source_folder() / "vectors"))
+            cases = list(cases_of(source_folder() / "vectors"))
+            shown = track(cases, "golden vectors", console=messages, transient=True)
+            report = run_cases(link, shown)
             ticks = {f"{dtype}_{bits}": measure(link, dtype, bits) for dtype, bits in _MEASURED}
             quit_self_test(link)
             code = None if serial else stream.wait()
