@@ -608,31 +608,45 @@ spc_status spc_codec_from_frame(spc_codec *codec, const uint8_t *frame, size_t f
 
 /* ------------------------------------------------------------------ decode */
 
+/* Where the payload of a frame of this codec is, and whose.  Not inlined: what a frame says of
+ * itself is more than there is of stack while its payload is decoded. */
+static __attribute__((noinline)) spc_status find_payload(const spc_codec *codec,
+                                                         const uint8_t *frame, size_t frame_len,
+                                                         spc_coder *coder, const uint8_t **payload,
+                                                         size_t *payload_len) {
+    spc_frame_info info;
+    spc_status status = spc_frame_parse(frame, frame_len, &info);
+    if (status != SPC_OK) {
+        return status;
+    }
+    *coder = info.coder;
+    *payload = frame + info.payload_offset;
+    *payload_len = info.payload_len;
+    if (info.codec_id != codec->id) {
+        return SPC_ERROR_MISMATCH;
+    }
+    return spc_coder_available(info.coder) ? SPC_OK : SPC_ERROR_CODER;
+}
+
 spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame_len, void *feature,
                       size_t feature_cap, void *work, size_t work_len) {
-    spc_frame_info info;
+    spc_coder coder;
     const uint8_t *payload;
+    size_t payload_len;
     spc_planes planes;
     spc_status status;
     if (!codec_usable(codec) || (codec->n > 0 && !feature)) {
         return SPC_ERROR_ARGUMENT;
     }
-    status = spc_frame_parse(frame, frame_len, &info);
+    status = find_payload(codec, frame, frame_len, &coder, &payload, &payload_len);
     if (status != SPC_OK) {
         return status;
-    }
-    if (info.codec_id != codec->id) {
-        return SPC_ERROR_MISMATCH;
-    }
-    if (!spc_coder_available(info.coder)) {
-        return SPC_ERROR_CODER;
     }
     if (feature_cap < spc_feature_size(codec)) {
         return SPC_ERROR_CAPACITY;
     }
-    payload = frame + info.payload_offset;
-    if (!SPC_CODES || info.coder == SPC_CODER_PACK) {
-        if (info.payload_len != spc_packed_size(codec->n, codec->codebook.bits)) {
+    if (!SPC_CODES || coder == SPC_CODER_PACK) {
+        if (payload_len != spc_packed_size(codec->n, codec->codebook.bits)) {
             return SPC_ERROR_CORRUPT;
         }
         return spc_channels_unpack_dequantize(codec, payload, feature);
@@ -640,9 +654,9 @@ spc_status spc_decode(const spc_codec *codec, const uint8_t *frame, size_t frame
     if (codec->n > 0 && (!work || work_len < codec->n)) {
         return SPC_ERROR_WORK;
     }
-    status = describe(codec, info.coder, &planes);
+    status = describe(codec, coder, &planes);
     if (status == SPC_OK) {
-        status = spc_planes_decode(&planes, info.coder, payload, info.payload_len, work,
+        status = spc_planes_decode(&planes, coder, payload, payload_len, work,
                                    work ? (uint8_t *)work + codec->n : NULL,
                                    work ? work_len - codec->n : 0);
     }

@@ -60,26 +60,33 @@ void spc_narrow_to(spc_dtype dtype, float centroid, uint8_t *element) {
 
 /* ------------------------------------------------------------------ ready for a dtype */
 
+/* Whether there is a table of what indices become; float32 has the centroids. */
+static int is_tabled(spc_dtype dtype, uint32_t bits) {
+    return spc_is_half(dtype) ? !SPC_ONE_SET : bits <= SPC_TABLED_BITS;
+}
+
 void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, uint32_t bits,
                           spc_dtype dtype) {
     dequantizer->dtype = dtype;
     dequantizer->bits = bits;
     dequantizer->centroids = centroids;
-    for (uint32_t i = 0; !spc_is_float32(dtype) && i < 1u << bits; i++) {
-        if (!spc_is_half(dtype)) {
-            spc_narrow_to(dtype, centroids[i], &dequantizer->bytes[i]);
-        } else if (!SPC_ONE_SET) {
-            spc_narrow_to(dtype, centroids[i], (uint8_t *)&dequantizer->halves[i]);
-        }
+    if (spc_is_float32(dtype) || !is_tabled(dtype, bits)) {
+        return;
+    }
+    for (uint32_t i = 0; i < 1u << bits; i++) {
+        uint8_t *entry =
+            spc_is_half(dtype) ? (uint8_t *)&dequantizer->halves[i] : &dequantizer->bytes[i];
+        spc_narrow_to(dtype, centroids[i], entry);
     }
 }
 
-/* Halves without a table of them. */
+/* Without a table. */
 static uint32_t narrow_each(const spc_dequantizer *dequantizer, const uint8_t *indices, size_t n,
                             uint8_t *values) {
     const uint32_t mask = (1u << dequantizer->bits) - 1;
+    const size_t size = spc_dtype_size(dequantizer->dtype);
     uint32_t seen = 0;
-    for (size_t i = 0; i < n; i++, values += 2) {
+    for (size_t i = 0; i < n; i++, values += size) {
         seen |= indices[i];
         spc_narrow_to(dequantizer->dtype, dequantizer->centroids[indices[i] & mask], values);
     }
@@ -93,11 +100,12 @@ uint32_t spc_dequantizer_run(const spc_dequantizer *dequantizer, const uint8_t *
     if (spc_is_float32(dequantizer->dtype)) {
         return kernels->look_up_f32(dequantizer->centroids, bits, indices, n, values);
     }
-    if (spc_is_half(dequantizer->dtype)) {
-        return SPC_ONE_SET ? narrow_each(dequantizer, indices, n, values)
-                           : kernels->look_up_u16(dequantizer->halves, bits, indices, n, values);
+    if (!is_tabled(dequantizer->dtype, bits)) {
+        return narrow_each(dequantizer, indices, n, values);
     }
-    return kernels->look_up_u8(dequantizer->bytes, bits, indices, n, values);
+    return spc_is_half(dequantizer->dtype)
+               ? kernels->look_up_u16(dequantizer->halves, bits, indices, n, values)
+               : kernels->look_up_u8(dequantizer->bytes, bits, indices, n, values);
 }
 
 /* ------------------------------------------------------------------ public */

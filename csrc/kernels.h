@@ -129,7 +129,7 @@ extern const spc_kernels spc_kernels_neon_crc;
         SPC_BITS_CASE(7, call)                                                                     \
         SPC_BITS_CASE(8, call)                                                                     \
     }
-/* Widths that are not built are left out of small builds; the vectors' look-ups of integers have 8. */
+/* Small builds leave out widths that are not built; others look integers up with 8 bits. */
 #define SPC_BITS_CASE(width, call)                                                                 \
     case width: {                                                                                  \
         enum { BITS = width };                                                                     \

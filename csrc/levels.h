@@ -42,12 +42,15 @@ void spc_quantizer_run(const spc_quantizer *quantizer, const void *values, size_
 /* The element of `dtype`, which is not float32, that a centroid becomes. */
 void spc_narrow_to(spc_dtype dtype, float centroid, uint8_t *element);
 
+/* Widest indices whose integers are in a table; small where the stack is. */
+#define SPC_TABLED_BITS (SPC_ONE_SET ? 5 : 8)
+
 typedef struct spc_dequantizer {
     spc_dtype dtype;
     uint32_t bits;
     const float *centroids; /* float32 needs no more */
     uint16_t halves[SPC_VECTOR_TABLE];
-    uint8_t bytes[SPC_INTEGER_TABLE];
+    uint8_t bytes[1 << SPC_TABLED_BITS];
 } spc_dequantizer;
 
 void spc_dequantizer_init(spc_dequantizer *dequantizer, const float *centroids, uint32_t bits,

@@ -221,7 +221,7 @@ def test_native_order_said_explicitly(dtype: Any) -> None:
     feature = np.array([0, 1, 2], dtype=explicit)
     frame = codec.encode(feature)
     assert frame == codec.encode(np.array([0, 1, 2], dtype=dtype))
-    out = np.empty(3, dtype=explicit)
+    out = np.zeros(3, dtype=explicit)
     assert codec.decode(frame, out=out) is out
     assert out.tolist() == [0, 1, 2]
     assert sc.decode(sc.encode(feature, BOOK)).tolist() == [0, 1, 2]
@@ -233,7 +233,7 @@ def test_scalars() -> None:
         frame = codec.encode(scalar)
         assert codec.decode(frame).shape == ()
         assert codec.decode(frame) == 1
-        out = np.empty((), dtype=scalar.dtype)
+        out = np.zeros((), dtype=scalar.dtype)
         assert codec.decode(frame, out=out) is out and out == 1
         assert sc.decode(sc.encode(scalar, BOOK)) == 1
 
@@ -345,13 +345,13 @@ def test_out(coder: str) -> None:
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        (np.empty((4, 5)), "out has dtype float64"),
-        (np.empty((4, 5), dtype=np.int8), "out has dtype int8"),
-        (np.empty((5, 4), dtype=np.float32), r"out has shape \(5, 4\)"),
-        (np.empty(20, dtype=np.float32), "out has shape"),
-        (np.empty((4, 10), dtype=np.float32)[:, ::2], "out is not contiguous"),
-        (np.empty((4, 5), dtype=np.float32, order="F"), "out is not contiguous"),
-        (np.empty((4, 5), dtype=np.dtype(np.float32).newbyteorder()), "out has byte order"),
+        (np.zeros((4, 5)), "out has dtype float64"),
+        (np.zeros((4, 5), dtype=np.int8), "out has dtype int8"),
+        (np.zeros((5, 4), dtype=np.float32), r"out has shape \(5, 4\)"),
+        (np.zeros(20, dtype=np.float32), "out has shape"),
+        (np.zeros((4, 10), dtype=np.float32)[:, ::2], "out is not contiguous"),
+        (np.zeros((4, 5), dtype=np.float32, order="F"), "out is not contiguous"),
+        (np.zeros((4, 5), dtype=np.dtype(np.float32).newbyteorder()), "out has byte order"),
         ([[0.0] * 5] * 4, "out is a list"),
         (bytearray(80), "out is a bytearray"),
     ],

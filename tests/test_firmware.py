@@ -205,6 +205,18 @@ def test_tiles_of_any_size(folder: Path) -> None:
         assert node.encode(feature) == codec.encode(feature)
 
 
+def test_long_runs_without_zeros(folder: Path) -> None:
+    """Which COBS parts into blocks of 254 bytes, both ways."""
+    book = sc.Codebook(np.arange(256))
+    codec = sc.Codec(book, "pack", shape=(1000,), dtype="uint8")
+    with Running(M4F, "node_feature", codec, folder) as running:
+        node = Node(running.link, codec)
+        for start in range(1, 255, 23):
+            feature = (np.arange(start, start + 1000) % 255 + 1).astype(np.uint8)
+            feature[start:250] = 0
+            assert node.encode(feature) == codec.encode(feature)
+
+
 def test_tiles_bound_the_ram(folder: Path) -> None:
     """What a node with `pack` takes does not grow with the feature."""
     need_board(M4F)

@@ -50,7 +50,16 @@ def test_sdist_and_wheel(tmp_path: Path) -> None:
     ):
         assert f"pysplitcodec/{name}" in held
     assert any(name.startswith("pysplitcodec/_core.") and name.endswith(".so") for name in held)
-    assert not any("tests" in name or name.endswith((".a", ".c")) for name in held)
+    sources = {name for name in held if name.startswith("pysplitcodec/firmware/source/")}
+    for name in (
+        "csrc/codec.c",
+        "firmware/boards.json",
+        "vectors/pack.json",
+        "cmake/sources.cmake",
+    ):
+        assert f"pysplitcodec/firmware/source/{name}" in sources
+    assert not any(name.endswith((".cpp", ".o")) for name in sources)
+    assert not any("tests" in name or name.endswith((".a", ".c")) for name in held - sources)
     fresh = tmp_path / "fresh"
     subprocess.run([sys.executable, "-m", "venv", str(fresh)], check=True, timeout=120)
     python = fresh / "bin" / "python"

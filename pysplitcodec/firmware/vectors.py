@@ -18,14 +18,14 @@ from pysplitcodec.model import CoderModel, load_model
 from pysplitcodec.native import CODERS, core, numpy_dtype
 from pysplitcodec.range_model import RangeModel
 
-__all__ = ["Case", "cases_of", "description_of"]
+__all__ = ["STATUSES", "Case", "cases_of", "description_of"]
 
 _Entry = dict[str, Any]
 
 _DIGITS = {"float32": 8, "float16": 4, "bfloat16": 4, "int8": 2, "uint8": 2}
 _FRAMES = ("pack", "narrow-frames", "shapes", "channels", "slices", "lzma", "context")
 # spc_status of the errors that vectors name; None: nothing that the core alone would say
-_STATUS = {
+STATUSES = {
     None: None,
     "FrameError": None,
     "CoderUnavailableError": 5,
@@ -269,7 +269,7 @@ class _Vectors:
         for entry in _load(self.folder, "bad"):
             frame = bytes.fromhex(entry["frame"])
             most = entry.get("max_elements", _MAX_ELEMENTS)
-            alone, with_codec = _STATUS[entry["error"]], _STATUS[entry["error_with_codec"]]
+            alone, with_codec = STATUSES[entry["error"]], STATUSES[entry["error_with_codec"]]
             if alone is not None:
                 yield Case(entry["name"], False, b"", frame, b"", status=alone, max_elements=most)
             if with_codec is not None:

@@ -1,7 +1,7 @@
 /*
  * The golden vectors, on whatever machine this runs: check_vectors FIXTURE
  *
- * tests/test_c_core.py writes the fixture from tests/vectors/: one vector per line, words
+ * tests/c/builds.py writes the fixture from tests/vectors/: one vector per line, words
  * separated by one space, an empty word written as "-".  Floats, indices and bytes are hexadecimal;
  * floats are the digits of their 32 or 16 bits, most significant first.
  *
