@@ -117,7 +117,7 @@ def build_app(
 ) -> None:
     """Build the self-test, or a node that encodes with a codec, for a board."""
     from pysplitcodec.firmware.boards import board_named
-    from pysplitcodec.firmware.build import binary_of, build, parts_of
+    from pysplitcodec.firmware.build import binary_of, build
 
     target = board_named(board)
     app: Any = f"node_{node.value}" if codec else "self_test"
@@ -126,7 +126,7 @@ def build_app(
         output.mkdir(parents=True, exist_ok=True)
         made = [elf, elf.with_suffix(".map"), binary_of(target, elf)]
         files = [Path(shutil.copy(path, output)) for path in made]
-        sizes = {name: vars(part) for name, part in parts_of(elf).items()}
+        sizes = _parts(elf)
     if as_json:
         print_json({"board": board, "files": [str(path) for path in files], "parts": sizes})
         return
@@ -149,51 +149,67 @@ def run_self_test(
     as_json: Json = False,
 ) -> None:
     """Run the self-test on a board: all golden vectors, and what quantising costs."""
-    from rich.progress import track
-
     from pysplitcodec.errors import FirmwareError
-    from pysplitcodec.firmware.boards import board_named, source_folder
-    from pysplitcodec.firmware.build import build, parts_of
-    from pysplitcodec.firmware.link import Link
-    from pysplitcodec.firmware.self_test import measure, quit_self_test, run_cases
-    from pysplitcodec.firmware.vectors import cases_of
+    from pysplitcodec.firmware.boards import board_named
 
     target = board_named(board)
     with _folder(build_folder, board) as folder:
-        program = None if serial else build(target, "self_test", folder)
-        with _stream(target, serial, program) as stream:
-            link = Link(stream)
-            cases = list(cases_of(source_folder() / "vectors"))
-            shown = track(cases, "golden vectors", console=messages, transient=True)
-            report = run_cases(link, shown)
-            ticks = {f"{dtype}_{bits}": measure(link, dtype, bits) for dtype, bits in _MEASURED}
-            quit_self_test(link)
-            code = None if serial else stream.wait()
-        # an emulated instruction takes a nanosecond, a real board counts its cycles
-        unit, scale = ("cycles", 1.0) if serial else ("instructions", 1e9 / target.clock_hz)
-        kernels = {name: round(count * scale, 2) for name, count in ticks.items()}
-        result = {
-            "board": board,
-            "vectors_passed": report.passed,
-            "vectors_failed": len(report.failed),
-            "vectors_left_out": report.left_out,
-            "failed": report.failed,
-            "stack_bytes": report.stack_bytes,
-            f"{unit}_per_element": kernels,
-            "exit_code": code,
-        }
-        if program is not None:
-            result["parts"] = {name: vars(part) for name, part in parts_of(program).items()}
+        result = {"board": board, **_tested(target, folder, serial)}
     if as_json:
         print_json(result)
     else:
         messages.print(
-            f"{target.title}: {report.passed} vectors passed, {len(report.failed)} failed, "
-            f"{report.left_out} too large for its RAM; {report.stack_bytes} bytes of stack"
+            f"{target.title}: {result['vectors_passed']} vectors passed, "
+            f"{result['vectors_failed']} failed, {result['vectors_left_out']} too large for its "
+            f"RAM; {result['stack_bytes']} bytes of stack"
         )
+        unit = "cycles" if serial else "instructions"
+        kernels = result[f"{unit}_per_element"]
         print_table(f"{unit} per element", ["dtype_bits", unit], kernels.items())
-    if report.failed or not report.passed:
-        raise FirmwareError(f"vectors failed: {', '.join(report.failed[:10]) or 'none was run'}")
+    if result["failed"] or not result["vectors_passed"]:
+        names = ", ".join(result["failed"][:10])
+        raise FirmwareError(f"vectors failed: {names or 'none was run'}")
+
+
+def _tested(target: Any, folder: Path, serial: Optional[str] = None) -> dict[str, Any]:
+    """What the self-test says, built in `folder` for the emulator or flashed at a port."""
+    from rich.progress import track
+
+    from pysplitcodec.firmware.boards import source_folder
+    from pysplitcodec.firmware.build import build
+    from pysplitcodec.firmware.link import Link
+    from pysplitcodec.firmware.self_test import measure, quit_self_test, run_cases
+    from pysplitcodec.firmware.vectors import cases_of
+
+    program = None if serial else build(target, "self_test", folder)
+    with _stream(target, serial, program) as stream:
+        link = Link(stream)
+        cases = list(cases_of(source_folder() / "vectors"))
+        shown = track(cases, f"{target.name}: vectors", console=messages, transient=True)
+        report = run_cases(link, shown)
+        ticks = {f"{dtype}_{bits}": measure(link, dtype, bits) for dtype, bits in _MEASURED}
+        quit_self_test(link)
+        code = None if serial else stream.wait()
+    # an emulated instruction takes a nanosecond, a real board counts its cycles
+    unit, scale = ("cycles", 1.0) if serial else ("instructions", 1e9 / target.clock_hz)
+    result = {
+        "vectors_passed": report.passed,
+        "vectors_failed": len(report.failed),
+        "vectors_left_out": report.left_out,
+        "failed": report.failed,
+        "stack_bytes": report.stack_bytes,
+        f"{unit}_per_element": {name: round(count * scale, 2) for name, count in ticks.items()},
+        "exit_code": code,
+    }
+    if program is not None:
+        result["parts"] = {"self_test": _parts(program)}
+    return result
+
+
+def _parts(program: Path) -> dict[str, dict[str, int]]:
+    from pysplitcodec.firmware.build import parts_of
+
+    return {name: vars(part) for name, part in parts_of(program).items()}
 
 
 @firmware.command("encode")
@@ -271,9 +287,9 @@ def sizes(
     build_folder: BuildFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Print the bytes of flash and RAM that each part of each program takes."""
+    """Print flash and RAM of each part of each program, and what emulators say of the self-test."""
     from pysplitcodec.firmware.boards import board_named, boards
-    from pysplitcodec.firmware.build import build, parts_of
+    from pysplitcodec.firmware.build import build
 
     named = [board_named(board)] if board else list(boards().values())
     rows = []
@@ -281,29 +297,33 @@ def sizes(
         if board is None and shutil.which(f"{target.toolchain}-gcc") is None:
             messages.print(f"{target.name}: left out, {target.toolchain}-gcc is not installed")
             continue
+        row: dict[str, Any] = {"board": target.name}
         with _folder(build_folder, target.name) as folder:
-            for app in _apps(target, codec is not None):
-                given = _codec(codec) if app != "self_test" else None
-                elf = build(target, app, folder, target.link, given)
-                parts = {name: vars(part) for name, part in parts_of(elf).items()}
-                rows.append({"board": target.name, "app": app, "parts": parts})
+            if target.emulator and shutil.which(target.emulator[0]):
+                row.update(_tested(target, folder))
+            row["parts"] = {
+                app: _parts(build(target, app, folder, target.link, given))
+                for app, given in _apps(target, _codec(codec))
+            }
+        rows.append(row)
     if as_json:
         print_json({"rows": rows})
         return
     columns = ["board", "app", "part", "flash", "RAM"]
     cells = (
-        (row["board"], row["app"], name, part["flash_bytes"], part["ram_bytes"])
+        (row["board"], app, name, part["flash_bytes"], part["ram_bytes"])
         for row in rows
-        for name, part in row["parts"].items()
+        for app, parts in row["parts"].items()
+        for name, part in parts.items()
     )
     print_table("bytes, RAM without the stack", columns, cells)
 
 
-def _apps(board: Any, nodes: bool) -> Any:
-    if not nodes:
-        return ["self_test"]
+def _apps(board: Any, codec: Any) -> list[tuple[Any, Any]]:
+    """Programs, and the codec of those that have one."""
     kinds = [kind.value for kind in Node if board.cores or kind is not Node.cluster]
-    return ["self_test", *(f"node_{kind}" for kind in kinds)]
+    nodes = [(f"node_{kind}", codec) for kind in kinds] if codec else []
+    return [("self_test", None), *nodes]
 
 
 @firmware.command("flash")
