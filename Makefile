@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake firmware pysplitcodec -type f -not -name '*.pyc')
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake firmware pysplitcodec tests/vectors -type f -not -name '*.pyc')
 
 .PHONY: demo test setup lint bench fuzz clean
 
@@ -14,7 +14,7 @@ demo: setup
 
 test: setup
 	@scripts/system-packages tests
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 setup: $(VENV)/.installed
 
