@@ -1,8 +1,9 @@
-"""Running TFLite models: whole ones, heads and tails, all in the same way.
+"""Running TFLite and ONNX models: whole ones, heads and tails, all in the same way.
 
-LiteRT is used where it is installed, otherwise tflite-runtime (32-bit ARM boards).  Results are
-reproducible inside one runtime with one choice of `delegates` only: XNNPACK and the built-in
-kernels differ in the last bits, and so do the two runtimes.
+TFLite models run on LiteRT where it is installed, otherwise on tflite-runtime (32-bit ARM boards).
+Results are reproducible inside one runtime with one choice of `delegates` only: XNNPACK and the
+built-in kernels differ in the last bits, and so do the two runtimes.  ONNX models run on ONNX
+Runtime, on the CPU; `optimise` is the choice that counts there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import Any, ClassVar, NamedTuple, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,8 @@ class TensorInfo:
     """An input or output of a model.
 
     shape: as the file has it; the leading dimension of an input may be varied where the model
-        allows it.  dtype: name of its numpy dtype.
+        allows it.  Free dimensions of ONNX models, which may be any, are 1.
+    dtype: name of its numpy dtype.
     scale, zero_point: real value = scale * (value - zero_point); None unless the whole tensor is
         quantised with one pair.
     """
@@ -96,9 +98,10 @@ class TFLiteModel:
     Raises ModelError if the runtime rejects the model, MissingDependencyError without a runtime.
     """
 
+    platform: ClassVar[str] = "tflite"
+
     def __init__(self, model: ModelSource, threads: int = 1, delegates: bool = True) -> None:
-        if threads < 1:
-            raise ArgumentError(f"threads must be at least 1, not {threads}")
+        _check_threads(threads)
         self._threads = threads
         self._delegates = delegates
         # A copy of the file: the interpreter reads weights in place, and a file that is replaced
@@ -120,7 +123,8 @@ class TFLiteModel:
         Raises ModelError if an array does not fit or the model fails.
         """
         given = [np.asarray(array) for array in arrays]
-        self._check(given)
+        _check_dtypes(given, self.inputs)
+        self._check_shapes(given)
         with self._lock:
             self._resize([array.shape for array in given])
             try:
@@ -128,7 +132,7 @@ class TFLiteModel:
                     self._interpreter.set_tensor(place, array)
                 self._interpreter.invoke()
             except (RuntimeError, ValueError) as error:
-                raise ModelError(f"the model failed to run: {_one_line(error)}") from error
+                raise ModelError(f"the model failed to run: {one_line(error)}") from error
             return [self._interpreter.get_tensor(place) for place in self._output_places]
 
     def reset(self) -> None:
@@ -141,17 +145,8 @@ class TFLiteModel:
         self._input_places = [d["index"] for d in self._interpreter.get_input_details()]
         self._output_places = [d["index"] for d in self._interpreter.get_output_details()]
 
-    def _check(self, given: Sequence[Array]) -> None:
-        if len(given) != len(self.inputs):
-            names = ", ".join(repr(info.name) for info in self.inputs)
-            raise ModelError(
-                f"the model takes {len(self.inputs)} input(s) ({names}), {len(given)} given"
-            )
+    def _check_shapes(self, given: Sequence[Array]) -> None:
         for array, info in zip(given, self.inputs):
-            if array.dtype != np.dtype(info.dtype):
-                raise ModelError(
-                    f"input {info.name!r} must be {info.dtype}, an array of {array.dtype} was given"
-                )
             # A scalar has no leading dimension to vary.
             fixed = array.shape[1:] == info.shape[1:] and array.ndim == len(info.shape)
             if not fixed or 0 in array.shape:
@@ -176,7 +171,7 @@ class TFLiteModel:
             wanted = ", ".join(map(str, self._shapes))
             got = ", ".join(map(str, shapes))
             raise ModelError(
-                f"the model cannot be resized from {wanted} to {got}: {_one_line(error)}"
+                f"the model cannot be resized from {wanted} to {got}: {one_line(error)}"
             ) from error
         self._shapes = list(shapes)
 
@@ -191,6 +186,84 @@ class TFLiteModel:
             shape = tuple(int(size) for size in details["shape"])
             if info.shape[:1] == batch and shape[:1] != new_batch:
                 raise ModelError(f"its output {info.name!r} would have shape {shape}")
+
+
+class OnnxModel:
+    """An ONNX model, ready to be called; as `TFLiteModel`.
+
+    model: path or bytes; weights in files beside the model need the path.  threads: how many CPU
+    threads one call may use.  optimise: whether ONNX Runtime may rewrite the graph, which is
+    faster.  It fuses operators, but not across a cut, so head and tail together then differ from
+    the whole model in the last bits of floats.
+
+    Raises ModelError if ONNX Runtime rejects the model, MissingDependencyError without it.
+    """
+
+    platform: ClassVar[str] = "onnx"
+
+    def __init__(self, model: ModelSource, threads: int = 1, optimise: bool = True) -> None:
+        _check_threads(threads)
+        runtime = _onnx_runtime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # What goes wrong comes as an exception; nothing else is to be said on stderr.
+        options.log_severity_level = 4
+        if not optimise:
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # A file that cannot be read is to be told from one that is no model.
+        data = read_bytes(model)
+        source = data if isinstance(model, (bytes, bytearray, memoryview)) else os.fspath(model)
+        # Its exceptions have no base class of their own.
+        try:
+            self._session = runtime.InferenceSession(
+                source, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise ModelError(f"ONNX Runtime rejects the model: {one_line(error)}") from error
+        self.inputs = [_onnx_info(end) for end in self._session.get_inputs()]
+        self.outputs = [_onnx_info(end) for end in self._session.get_outputs()]
+
+    def __call__(self, *arrays: npt.ArrayLike) -> list[Array]:
+        """Run the model on one array per input, in the order of `inputs`.
+
+        Dtypes must be those of `inputs`, and so must dimensions that are not free.  Returns a new
+        array per output.  Raises ModelError if an array does not fit or the model fails.
+        """
+        given = [np.asarray(array) for array in arrays]
+        _check_dtypes(given, self.inputs)
+        feed = {info.name: array for info, array in zip(self.inputs, given)}
+        try:
+            results: list[Array] = self._session.run(None, feed)
+        except Exception as error:
+            raise ModelError(f"the model failed to run: {one_line(error)}") from error
+        return results
+
+
+Model = Union[TFLiteModel, OnnxModel]
+
+
+def model_format(model: ModelSource) -> str:
+    """Whether `model` is "tflite" or "onnx": by a path's suffix, otherwise by how it begins."""
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        start = bytes(model[:8])
+    else:
+        suffix = Path(model).suffix.lower()
+        if suffix in (".tflite", ".onnx"):
+            return suffix[1:]
+        try:
+            with Path(model).open("rb") as file:
+                start = file.read(8)
+        except OSError as error:
+            raise _unreadable(model, error) from error
+    # An ONNX file has no mark of its own, but begins with its version, field 1, a number.
+    return "onnx" if start[:1] == b"\x08" and start[4:] != b"TFL3" else "tflite"
+
+
+def open_model(model: ModelSource, threads: int = 1, *, optimise: bool = True) -> Model:
+    """Load `model`, whatever its format.  optimise: see `OnnxModel`."""
+    if model_format(model) == "onnx":
+        return OnnxModel(model, threads, optimise)
+    return TFLiteModel(model, threads)
 
 
 def probe(
@@ -259,6 +332,23 @@ def _ending(returncode: int) -> str:
     return f"exit status {returncode}"
 
 
+def _check_threads(threads: int) -> None:
+    if threads < 1:
+        raise ArgumentError(f"threads must be at least 1, not {threads}")
+
+
+def _check_dtypes(given: Sequence[Array], inputs: Sequence[TensorInfo]) -> None:
+    """Whether there is an array of the right dtype for each input."""
+    if len(given) != len(inputs):
+        names = ", ".join(repr(info.name) for info in inputs)
+        raise ModelError(f"the model takes {len(inputs)} input(s) ({names}), {len(given)} given")
+    for array, info in zip(given, inputs):
+        if array.dtype != np.dtype(info.dtype):
+            raise ModelError(
+                f"input {info.name!r} must be {info.dtype}, an array of {array.dtype} was given"
+            )
+
+
 def read_bytes(model: ModelSource) -> bytes:
     """The bytes of `model`, a path or the bytes themselves; ModelError if it cannot be read."""
     if isinstance(model, (bytes, bytearray, memoryview)):
@@ -266,7 +356,11 @@ def read_bytes(model: ModelSource) -> bytes:
     try:
         return Path(model).read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read the model {os.fspath(model)!r}: {error.strerror}") from error
+        raise _unreadable(model, error) from error
+
+
+def _unreadable(model: str | os.PathLike[str], error: OSError) -> ModelError:
+    return ModelError(f"cannot read the model {os.fspath(model)!r}: {error.strerror}")
 
 
 def _interpreter(data: bytes, threads: int, delegates: bool) -> Any:
@@ -290,7 +384,7 @@ def _interpreter(data: bytes, threads: int, delegates: bool) -> Any:
         interpreter.get_input_details()
         interpreter.get_output_details()
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{backend().name} rejects the model: {_one_line(error)}") from error
+        raise ModelError(f"{backend().name} rejects the model: {one_line(error)}") from error
     return interpreter
 
 
@@ -307,7 +401,37 @@ def _info(details: dict[str, Any]) -> TensorInfo:
     )
 
 
-def _one_line(error: Exception) -> str:
-    """The runtime's message; LiteRT strings its complaints together without end."""
+def _onnx_runtime() -> Any:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise MissingDependencyError(
+            'running ONNX models needs ONNX Runtime: pip install "pysplitcodec[onnx]"'
+        ) from error
+
+
+# ONNX Runtime's names of types, and numpy's.
+ONNX_DTYPES = {
+    **{f"tensor({name})": name for name in ("bool", "float16", "complex64", "complex128")},
+    **{
+        f"tensor({kind}int{bits})": f"{kind}int{bits}"
+        for kind in ("", "u")
+        for bits in (8, 16, 32, 64)
+    },
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+}
+
+
+def _onnx_info(end: Any) -> TensorInfo:
+    dtype = ONNX_DTYPES.get(end.type)
+    if dtype is None:
+        raise ModelError(f"{end.name!r} is of the type {end.type}: expected an array of numbers")
+    shape = tuple(size if isinstance(size, int) else 1 for size in end.shape)
+    return TensorInfo(end.name, shape, dtype, None, None)
+
+
+def one_line(error: Exception) -> str:
+    """The message of a runtime or parser; LiteRT strings its complaints together without end."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else text[:300] + "..."

@@ -20,7 +20,9 @@ def _beside(model: Path) -> Path:
 
 @reports_errors
 def serve(
-    tail: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite model.")],
+    tail: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite or .onnx model.")
+    ],
     codec: Annotated[
         Optional[list[Path]],
         typer.Option(exists=True, help="A codec to accept; repeatable. [codec.json beside TAIL]"),
@@ -56,7 +58,9 @@ def serve(
 
 @reports_errors
 def run(
-    head: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite model.")],
+    head: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite or .onnx model.")
+    ],
     server: Annotated[str, typer.Option(help="URL of the tail server.")],
     inputs: Annotated[
         list[Path],
@@ -75,13 +79,13 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a head on inputs, send the features, and print what the tail answers."""
-    from pysplitcodec.runtime import TFLiteModel
+    from pysplitcodec.runtime import open_model
     from pysplitcodec.serve.client import EdgeClient, TailClient
 
     path = codec or _beside(head)
     if not path.is_file():
         raise ArgumentError(f"no codec: {path} does not exist; give one with --codec")
-    runner = TFLiteModel(head)
+    runner = open_model(head)
     with TailClient(server, model) as tail:
         edge = EdgeClient(runner, Codec.load(path), tail)
         rows = [

@@ -14,13 +14,15 @@ __all__ = ["split"]
 
 @reports_errors
 def split(
-    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite model.")],
+    model: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite or .onnx model.")
+    ],
     at: Annotated[
         Optional[str],
         typer.Option(help="Where to cut: a tensor's name or a number; without it, list the cuts."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for head.tflite and tail.tflite.")
+        Path, typer.Option("--output", "-o", help="Folder for the files head and tail.")
     ] = Path("out"),
     calibrate: Annotated[
         Optional[Path],
@@ -30,8 +32,9 @@ def split(
     coder: Annotated[str, typer.Option(help="One of: pack, lzma.")] = "lzma",
     as_json: Json = False,
 ) -> None:
-    """Split a model at a tensor: head.tflite for the device, tail.tflite for the server."""
+    """Split a model at a tensor: a head for the device, a tail for the server."""
     from pysplitcodec import split as splitting
+    from pysplitcodec.runtime import model_format
 
     if at is None:
         rows = [cut_row(cut) for cut in splitting.list_cuts(model)]
@@ -45,7 +48,8 @@ def split(
         return
     halves = splitting.split(model, int(at) if at.isdecimal() else at)
     output.mkdir(parents=True, exist_ok=True)
-    files = {"head": output / "head.tflite", "tail": output / "tail.tflite"}
+    suffix = model_format(model)
+    files = {name: output / f"{name}.{suffix}" for name in ("head", "tail")}
     files["head"].write_bytes(halves.head)
     files["tail"].write_bytes(halves.tail)
     if calibrate:
@@ -63,9 +67,9 @@ def _fit_codec(head: bytes, calibration: Path, bits: int, coder: str) -> Any:
     import numpy as np
 
     from pysplitcodec import Codebook, Codec
-    from pysplitcodec.runtime import TFLiteModel
+    from pysplitcodec.runtime import open_model
 
-    runner = TFLiteModel(head)
+    runner = open_model(head)
     inputs = load_inputs(calibration, runner.inputs[0], None)
     features = np.concatenate([runner(sample)[0] for sample in inputs])
     dtype: Any = features.dtype.name

@@ -28,7 +28,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pysplitcodec.runtime import TFLiteModel
+    from pysplitcodec.runtime import Model
 
 __all__ = ["EdgeClient", "EdgeReply", "TailClient", "TailReply"]
 
@@ -234,7 +234,7 @@ class EdgeClient:
     Raises ArgumentError if head and codec do not fit each other.
     """
 
-    def __init__(self, head: TFLiteModel, codec: Codec, tail: TailClient) -> None:
+    def __init__(self, head: Model, codec: Codec, tail: TailClient) -> None:
         if len(head.outputs) != 1:
             raise ArgumentError(f"the head has {len(head.outputs)} outputs: expected one")
         output = head.outputs[0]

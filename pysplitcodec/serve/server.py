@@ -1,4 +1,4 @@
-"""The tail server: one TFLite tail behind the Open Inference Protocol v2."""
+"""The tail server: one TFLite or ONNX tail behind the Open Inference Protocol v2."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pysplitcodec.errors import (
     SplitCodecError,
 )
 from pysplitcodec.frame import inspect
-from pysplitcodec.runtime import TFLiteModel
+from pysplitcodec.runtime import Model, open_model
 from pysplitcodec.serve import protocol
 from pysplitcodec.serve.protocol import ProtocolError, shown
 
@@ -71,9 +71,7 @@ class Tail:
     Samples run one by one: a result is then the same bits whatever else is in its batch.
     """
 
-    def __init__(
-        self, model: TFLiteModel, codecs: Sequence[Codec], name: str, max_batch: int
-    ) -> None:
+    def __init__(self, model: Model, codecs: Sequence[Codec], name: str, max_batch: int) -> None:
         if len(model.inputs) != 1:
             raise ModelError(f"the tail has {len(model.inputs)} inputs: expected one")
         names = [output.name for output in model.outputs]
@@ -102,7 +100,7 @@ class Tail:
         return {
             "name": self.name,
             "versions": ["1"],
-            "platform": "tflite",
+            "platform": self._model.platform,
             "inputs": [{"name": _FRAME, "datatype": "BYTES", "shape": [-1]}, plain],
             "outputs": outputs,
             "parameters": {
@@ -208,7 +206,7 @@ class Tail:
 
 
 def create_app(
-    model: TFLiteModel,
+    model: Model,
     codecs: Sequence[Codec] = (),
     *,
     name: str = "tail",
@@ -306,7 +304,7 @@ def serve(
     threads: int = 1,
     announce: bool = False,
 ) -> None:
-    """Serve a TFLite tail until SIGINT or SIGTERM.
+    """Serve a TFLite or ONNX tail until SIGINT or SIGTERM.
 
     codecs: codecs, or paths of the JSON files that `Codec.save` writes.  port: 0 takes a free one.
     name: of the model in URLs, otherwise the file's name without its suffix.  threads: CPU
@@ -318,7 +316,7 @@ def serve(
     """
     name = Path(tail_path).stem if name is None else name
     loaded = [codec if isinstance(codec, Codec) else Codec.load(codec) for codec in codecs]
-    model = TFLiteModel(tail_path, threads)
+    model = open_model(tail_path, threads)
     app = create_app(model, loaded, name=name, max_body=max_body, max_batch=max_batch)
     listener = _listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"

@@ -1,8 +1,5 @@
 """Cutting a TFLite model in two at one tensor.
 
->>> cuts = list_cuts("model.tflite")                        # doctest: +SKIP
->>> head, tail = split("model.tflite", at=cuts[3])          # doctest: +SKIP
-
 The head holds the operators that the tensor needs and the tail all others, so that tail(head(x))
 computes what the whole model computes, operator by operator.  The halves are complete TFLite
 files: weights used on both sides are in both, and nothing else is in either.
@@ -15,17 +12,10 @@ Operators that no output needs are dropped.
 
 from __future__ import annotations
 
-import difflib
-import math
-import operator
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
-import numpy as np
-
-from pysplitcodec.errors import ArgumentError, SplitError
 from pysplitcodec.runtime import ModelSource
+from pysplitcodec.split.cuts import At, Cut, Obstacle, Split, crossing_text, find, short
 from pysplitcodec.split.tflite_extract import extract
 from pysplitcodec.split.tflite_file import read_model
 from pysplitcodec.split.tflite_graph import Graph
@@ -50,59 +40,6 @@ _DTYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A tensor at which a model can be cut so that this tensor alone is sent.
-
-    index: number of the cut, from 0, along the graph.
-    tensor: number of the tensor in subgraph 0 of the model.
-    name: name of the tensor, or "#7" for tensor 7 if it has none.
-    shape: its static shape; a dimension that varies has the value the file gives, usually 1.
-    dtype: name of its numpy dtype.
-    scale, zero_point: real value = scale * (value - zero_point); None unless the whole tensor is
-        quantised with one pair.
-    after: the operator that computes it, such as "CONV_2D" or "CUSTOM name".
-    operators_before: how many operators the head has.
-    """
-
-    index: int
-    tensor: int
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None
-    zero_point: int | None
-    after: str
-    operators_before: int
-
-    @property
-    def elements(self) -> int:
-        """How many numbers are sent for one run."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the tensor as it is, in bytes."""
-        return self.elements * np.dtype(self.dtype).itemsize
-
-
-@dataclass(frozen=True)
-class Split:
-    """The two halves of a model, as TFLite files: `head, tail = split(model, at)`."""
-
-    head: bytes
-    tail: bytes
-    cut: Cut
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Give head, then tail."""
-        yield self.head
-        yield self.tail
-
-
-At = Union[Cut, int, str]
-
-
 def list_cuts(model: ModelSource) -> list[Cut]:
     """Every tensor at which `model` (path or bytes) can be cut, in the order of computation.
 
@@ -125,12 +62,19 @@ def split(model: ModelSource, at: At) -> Split:
     cannot be cut there; otherwise as `list_cuts`.
     """
     graph = Graph(read_model(model))
-    cut = _find(graph, _cuts(graph), at)
+
+    def obstacle(name: str) -> Obstacle | None:
+        for tensor in range(len(graph.tensors)):
+            if graph.name(tensor) == name:
+                return Obstacle(str(_obstacle(graph, tensor)), _operators(graph, tensor))
+        return None
+
+    cut = find(_cuts(graph), at, obstacle)
     head = graph.head(cut.tensor)
     return Split(
         head=extract(graph, head, graph.inputs, [cut.tensor]),
         tail=extract(graph, graph.tail(head), [cut.tensor], graph.outputs),
-        cut=cut,
+        cuts=(cut,),
     )
 
 
@@ -155,8 +99,12 @@ def _cut(graph: Graph, tensor: int, index: int, after: str) -> Cut:
         scale=scale,
         zero_point=zero_point,
         after=after,
-        operators_before=bin(graph.head(tensor)).count("1"),
+        operators_before=_operators(graph, tensor),
     )
+
+
+def _operators(graph: Graph, tensor: int) -> int:
+    return bin(graph.head(tensor)).count("1")
 
 
 def _quantisation(stored: Any) -> tuple[float | None, int | None]:
@@ -168,7 +116,7 @@ def _quantisation(stored: Any) -> tuple[float | None, int | None]:
 
 def _obstacle(graph: Graph, tensor: int) -> str | None:
     """Why `graph` cannot be cut at `tensor`, None if it can."""
-    name = _short(graph.name(tensor))
+    name = short(graph.name(tensor))
     if tensor in graph.inputs:
         return f"{name} is an input of the model: the head would be empty"
     if tensor in graph.outputs:
@@ -181,7 +129,7 @@ def _obstacle(graph: Graph, tensor: int) -> str | None:
     crossing = list(graph.crossing(head))
     state = [t for t in crossing if graph.is_variable(t)]
     if state:
-        variable = _short(graph.name(state[0]))
+        variable = short(graph.name(state[0]))
         return (
             f"cutting at {name} would part the users of the variable {variable}, "
             "which keeps its value from one run to the next"
@@ -189,70 +137,7 @@ def _obstacle(graph: Graph, tensor: int) -> str | None:
     if crossing != [tensor]:
         if tensor not in crossing:
             return f"no output of the model needs {name}"
-        shown = ", ".join(_short(graph.name(t)) for t in crossing[:5])
-        if len(crossing) > 5:
-            shown += ", ..."
-        return f"cutting at {name} would send {len(crossing)} tensors ({shown})"
+        return crossing_text(name, [graph.name(t) for t in crossing])
     if not graph.reads_input(head):
         return f"{name} does not depend on the model's input"
     return None
-
-
-def _find(graph: Graph, cuts: list[Cut], at: At) -> Cut:
-    if isinstance(at, Cut):
-        for cut in cuts:
-            if cut.tensor == at.tensor and cut.name == at.name:
-                return cut
-        raise SplitError(f"the cut at {_short(at.name)} belongs to another model")
-    if isinstance(at, str):
-        return _find_name(graph, cuts, at)
-    try:
-        number = operator.index(at)
-    except TypeError:
-        raise ArgumentError(
-            f"at must be a Cut, a cut's number or a tensor's name, not {type(at).__name__}"
-        ) from None
-    if not 0 <= number < len(cuts):
-        raise SplitError(f"there is no cut {number}: {_how_many(cuts)}")
-    return cuts[number]
-
-
-def _find_name(graph: Graph, cuts: list[Cut], name: str) -> Cut:
-    found = [cut for cut in cuts if cut.name == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        numbers = ", ".join(str(cut.index) for cut in found)
-        raise SplitError(f"several cuts are named {_short(name)}; give a number instead: {numbers}")
-    for tensor in range(len(graph.tensors)):
-        if graph.name(tensor) == name:
-            raise SplitError(f"{_obstacle(graph, tensor)}; {_near(graph, cuts, tensor)}")
-    close = difflib.get_close_matches(name, [cut.name for cut in cuts], n=3, cutoff=0.5)
-    hint = f"; similar names: {', '.join(map(_short, close))}" if close else ""
-    raise SplitError(f"the model has no tensor named {_short(name)}: {_how_many(cuts)}{hint}")
-
-
-def _how_many(cuts: list[Cut]) -> str:
-    if not cuts:
-        return "the model cannot be cut at any single tensor"
-    if len(cuts) == 1:
-        return f"the model has one cut, 0, at {_short(cuts[0].name)}"
-    return f"the model has {len(cuts)} cuts, 0 to {len(cuts) - 1}"
-
-
-def _near(graph: Graph, cuts: list[Cut], tensor: int) -> str:
-    """Name the cuts on either side of `tensor`."""
-    place = graph.producer.get(tensor, -1)
-    before = [cut for cut in cuts if graph.producer[cut.tensor] < place]
-    after = [cut for cut in cuts if graph.producer[cut.tensor] > place]
-    text = _how_many(cuts)
-    if before:
-        text += f"; the nearest before it is {before[-1].index}, {_short(before[-1].name)}"
-    if after:
-        text += f"; the nearest after it is {after[0].index}, {_short(after[0].name)}"
-    return text
-
-
-def _short(name: str) -> str:
-    """A name for a message; converters join the names of all that they fused into one."""
-    return repr(name if len(name) <= 60 else name[:57] + "...")

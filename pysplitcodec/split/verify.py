@@ -1,0 +1,101 @@
+"""Showing that the halves of a model compute what the whole computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pysplitcodec.errors import SplitError
+from pysplitcodec.runtime import Array, Model, ModelSource, TensorInfo, open_model
+from pysplitcodec.split.cuts import Split
+
+# How many inputs are drawn where none are given.
+_DRAWN = 2
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far tail(head(x)) is from whole(x), over all outputs and inputs.
+
+    identical: whether every output has the same bits.
+    largest: the largest absolute difference of two numbers; NaNs are equal to each other.
+    relative: the same, divided by the largest absolute value of that output of the whole.
+    """
+
+    identical: bool
+    largest: float
+    relative: float
+
+
+def verify(
+    model: ModelSource,
+    halves: Split,
+    inputs: Iterable[Sequence[npt.ArrayLike]] | None = None,
+    *,
+    optimise: bool = False,
+) -> Difference:
+    """Run `halves` and the whole `model` on the same inputs and compare what they give.
+
+    inputs: what the model takes, a sequence of arrays for each run; drawn at random, from a fixed
+    seed, where there are none.  optimise: let ONNX Runtime fuse operators, which it cannot do
+    across a cut, so that the last bits of floats may differ; without effect on TFLite models.
+
+    Raises SplitError if the halves do not fit together or give other shapes or dtypes, ModelError
+    if something does not run, MissingDependencyError without a runtime.
+    """
+    whole, head, tail = (
+        open_model(part, optimise=optimise) for part in (model, halves.head, halves.tail)
+    )
+    if len(whole.outputs) != len(tail.outputs):
+        raise SplitError(
+            f"the tail gives {len(tail.outputs)} outputs, the whole model {len(whole.outputs)}"
+        )
+    result = Difference(True, 0.0, 0.0)
+    for given in _drawn(whole) if inputs is None else inputs:
+        for wanted, got in zip(whole(*given), tail(*head(*given))):
+            found = _difference(wanted, got)
+            result = Difference(
+                result.identical and found.identical,
+                max(result.largest, found.largest),
+                max(result.relative, found.relative),
+            )
+    return result
+
+
+def _drawn(model: Model) -> list[list[Array]]:
+    rng = np.random.default_rng(0)
+    return [[_random(info, rng) for info in model.inputs] for _ in range(_DRAWN)]
+
+
+def _random(info: TensorInfo, rng: np.random.Generator) -> Array:
+    """Numbers for an input: all of the range of quantised ones, 0 and 1 for wider integers.
+
+    Those are mostly numbers of something, of which there are at least two.
+    """
+    dtype = np.dtype(info.dtype)
+    if dtype.kind in "fc":
+        return rng.standard_normal(info.shape).astype(dtype)
+    if dtype.kind in "iu" and dtype.itemsize == 1:
+        limits = np.iinfo(dtype)
+        return rng.integers(limits.min, limits.max + 1, info.shape).astype(dtype)
+    return rng.integers(0, 2, info.shape).astype(dtype)
+
+
+def _difference(wanted: Any, got: Any) -> Difference:
+    if wanted.shape != got.shape or wanted.dtype != got.dtype:
+        raise SplitError(
+            f"the halves give {got.dtype} of shape {got.shape}, "
+            f"the whole model {wanted.dtype} of shape {wanted.shape}"
+        )
+    if wanted.tobytes() == got.tobytes():
+        return Difference(True, 0.0, 0.0)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(wanted.astype(np.complex128) - got)
+    apart[(wanted == got) | ((wanted != wanted) & (got != got))] = 0
+    largest = float(np.nan_to_num(apart, nan=np.inf).max())
+    scale = float(np.abs(np.nan_to_num(wanted.astype(np.complex128))).max())
+    return Difference(False, largest, largest / scale if scale else largest)
