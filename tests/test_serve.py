@@ -93,6 +93,8 @@ MODELS: dict[str, Callable[[], SplitModel]] = {
 class FakeModel:
     """Stands for a tail that does what a test needs."""
 
+    platform = "tflite"
+
     def __init__(
         self,
         run: Callable[[np.ndarray], list[np.ndarray]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -155,6 +156,30 @@ def test_every_cut_of_a_network_is_exact():
     assert (by_name["flat"].shape, by_name["flat"].dtype) == ((1, 32), "float32")
     assert by_name["stem"].after == "Relu"
     assert by_name["stem"].operators_before == 3
+
+
+# Models in the package onnx, as exporters wrote them with weights that are computed -> cuts.
+ARCHITECTURES = {
+    "light_densenet121": 87,
+    "light_inception_v1": 25,
+    "light_resnet50": 39,
+    "light_shufflenet": 39,
+    "light_squeezenet": 33,
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_known_architectures(name):
+    path = Path(onnx.__file__).parent / "backend/test/data/light" / f"{name}.onnx"
+    if not path.exists():
+        pytest.skip("this version of onnx comes without its test models")
+    cuts = list_cuts(path)
+    assert len(cuts) == ARCHITECTURES[name]
+    for cut in cuts[:: len(cuts) // 3]:
+        halves = split(path, cut)
+        assert verify(path, halves).identical
+        assert len(list_cuts(halves.head)) == cut.index
+        assert len(list_cuts(halves.tail)) == len(cuts) - cut.index - 1
 
 
 def test_inputs_of_the_exactness_test_matter():
@@ -736,6 +761,54 @@ def test_running():
     strings = packed("g (float[4] x) => (string[4] s) { s = Cast <to = 8> (x) }")
     with pytest.raises(ModelError, match=r"'s' is of the type tensor\(string\)"):
         OnnxModel(strings)
+
+
+def test_commands(tmp_path):
+    """split, calibrate, verify, serve and run, as for a TFLite model."""
+    pytest.importorskip("typer", reason="needs the extra 'cli'")
+    pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
+    pytest.importorskip("httpx", reason="needs the extra 'serve'")
+    start = [sys.executable, "-m", "pysplitcodec"]
+
+    def run(*args: object) -> dict[str, object]:
+        done = subprocess.run(
+            [*start, *map(str, args), "--json"], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    model, out = tmp_path / "model.onnx", tmp_path / "out"
+    model.write_bytes(resnet().SerializeToString())
+    x = np.random.default_rng(1).standard_normal((3, 3, 16, 16)).astype(np.float32)
+    np.save(tmp_path / "inputs.npy", x)
+    rows = run("split", model, "--verify")["rows"]
+    assert [row["name"] for row in rows] == [cut.name for cut in list_cuts(model)]
+    assert all(row["identical"] and row["max_abs_difference"] == 0 for row in rows)
+    done = run(
+        *("split", model, "--at", "layer3", "-o", out, "--verify", "--bits", 8),
+        *("--calibrate", tmp_path / "inputs.npy"),
+    )
+    assert done["identical"] is True
+    assert done["cut"]["shape"] == [1, 16, 4, 4]
+    assert sorted(path.name for path in out.iterdir()) == ["codec.json", "head.onnx", "tail.onnx"]
+
+    server = subprocess.Popen(
+        [*start, "serve", str(out / "tail.onnx"), "--port", "0", "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        url = json.loads(server.stdout.readline())["url"]
+        sending = ("--server", url, "--input", tmp_path / "inputs.npy")
+        answers = run("run", out / "head.onnx", *sending)["rows"]
+    finally:
+        server.terminate()
+        server.wait(60)
+        server.stdout.close()
+    # Every value of the three inputs has a centroid nearly of its own.
+    for sample, answer in zip(x, answers):
+        wanted = OnnxModel(model)(sample[None])[0]
+        np.testing.assert_allclose(answer["outputs"]["logits"], wanted, atol=0.05)
 
 
 def test_verification_of_halves_that_do_not_fit():

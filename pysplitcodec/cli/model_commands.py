@@ -30,6 +30,12 @@ def split(
     ] = None,
     bits: Annotated[int, typer.Option(min=1, max=8, help="Index width of the codec.")] = 2,
     coder: Annotated[str, typer.Option(help="One of: pack, lzma.")] = "lzma",
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Compare tail(head(x)) with the whole; without --at, of all."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Split a model at a tensor: a head for the device, a tail for the server."""
@@ -38,6 +44,8 @@ def split(
 
     if at is None:
         rows = [cut_row(cut) for cut in splitting.list_cuts(model)]
+        if verify:
+            rows = [{**row, **_verified(model, splitting.split(model, row["at"]))} for row in rows]
         if as_json:
             print_json({"model": str(model), "rows": rows})
         else:
@@ -55,12 +63,22 @@ def split(
     if calibrate:
         files["codec"] = output / "codec.json"
         _fit_codec(halves.head, calibrate, bits, coder).save(files["codec"])
+    verified = _verified(model, halves) if verify else {}
     if as_json:
         named = {name: str(path) for name, path in files.items()}
-        print_json({"model": str(model), "cut": cut_row(halves.cut), **named})
+        print_json({"model": str(model), "cut": cut_row(halves.cut), **named, **verified})
     else:
         for path in files.values():
             messages.print(f"{path}: {path.stat().st_size} bytes")
+        for name, value in verified.items():
+            messages.print(f"{name}: {value}")
+
+
+def _verified(model: Path, halves: Any) -> dict[str, Any]:
+    from pysplitcodec.split import verify
+
+    difference = verify(model, halves)
+    return {"identical": difference.identical, "max_abs_difference": difference.largest}
 
 
 def _fit_codec(head: bytes, calibration: Path, bits: int, coder: str) -> Any:

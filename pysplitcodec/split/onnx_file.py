@@ -45,7 +45,8 @@ def read_model(model: ModelSource) -> Any:
     if outside:
         _bring_in(outside, model, len(data))
     try:
-        onnx.checker.check_model(proto)
+        # Bytes spare it writing the model first.
+        onnx.checker.check_model(proto if outside else data)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise ModelError(f"the ONNX model is not valid: {one_line(error)}") from error
     return proto

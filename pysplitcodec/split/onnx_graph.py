@@ -114,8 +114,9 @@ class Graph:
     def single_cuts(self) -> list[str]:
         """The tensors that cross alone where the graph is cut at them, in graph order.
 
-        Asking `crossing` of each tensor takes the square of the graph's size. It is asked only of
-        those over which, in graph order, nothing that comes from an input jumps.
+        Asking `crossing` of each tensor takes the square of the graph's size.  But where all nodes
+        lie on paths from inputs to outputs, those tensors are cuts over which, in graph order,
+        nothing jumps: every path then steps on them.
         """
         active = self._live & ~self._constant
         users = active | self._caller
@@ -125,10 +126,14 @@ class Graph:
         found = []
         for number in bits(active & self._varying):
             read = [t for t in self.nodes[number].outputs if last[t]]
-            if furthest <= number + 1 and len(read) == 1 and read[0] not in self.outputs:
-                head = self.head(read)
-                if self.crossing(head) == read and self.reads_input(head):
-                    found += read
+            # Nodes that depend on no input, such as random ones, are on no such path.
+            if (
+                furthest <= number + 1
+                and len(read) == 1
+                and read[0] not in self.outputs
+                and (not active & ~self._varying or self.crossing(self.head(read)) == read)
+            ):
+                found += read
             furthest = max((furthest, *(last[tensor] for tensor in read)))
         return found
 
