@@ -582,6 +582,7 @@ def test_custom_operators():
     assert [(c.name, c.shape) for c in list_cuts(data)] == [("a", (4,)), ("b", (4,)), ("c", (4,))]
     halves = split(data, "c")
     assert "custom::Magic" in [cut.after for cut in list_cuts(data)]
+    assert [cut.name for cut in list_cuts(halves.head)] == ["a", "b"]
     with pytest.raises(ModelError, match=r"ONNX Runtime rejects the model: .*Magic"):
         verify(data, halves)
     tail = OnnxModel(halves.tail)
@@ -635,6 +636,7 @@ def test_stale_types_in_the_file_are_not_believed():
     halves = split(stale.SerializeToString(), "layer3")
     assert halves.cut.shape == (2, 16, 4, 4)
     assert OnnxModel(halves.tail).inputs[0].shape == (2, 16, 4, 4)
+    assert verify(stale.SerializeToString(), halves).identical
 
 
 @pytest.mark.parametrize(
@@ -698,6 +700,15 @@ def test_graphs_that_make_no_sense(damage, message):
         list_cuts(model.SerializeToString())
 
 
+@pytest.mark.parametrize("name", ["nowhere", "d"])
+def test_branches_that_read_what_is_not_there(name, monkeypatch):
+    model = parsed(BRANCHES)
+    model.graph.node[2].attribute[0].g.node[0].input[1] = name
+    monkeypatch.setattr(onnx.checker, "check_model", lambda _: None)
+    with pytest.raises(ModelError, match=f"'{name}' is read before anything computes it"):
+        list_cuts(model.SerializeToString())
+
+
 def test_truncated_and_damaged_files_give_model_errors_or_models(tmp_path):
     data = packed(BRANCHES)
     path = tmp_path / "model.onnx"
@@ -706,7 +717,7 @@ def test_truncated_and_damaged_files_give_model_errors_or_models(tmp_path):
         list_cuts(path)
     rng = random.Random(4)
     refused = 0
-    damaged = [data[:length] for length in range(len(data))]
+    damaged = [data[:length] for length in range(1, len(data))]
     for _ in range(500):
         damaged.append(bytearray(data))
         for _ in range(rng.choice([1, 2, 8])):

@@ -6,7 +6,8 @@ used on both sides are in both, weights that were in separate files are in them,
 is in either.  Opset imports, metadata and quantisation annotations are kept; free dimensions stay
 free.
 
-Not carried over: training_info.  Nodes that no output needs are dropped.
+Not carried over: training_info, and types of tensors that can be inferred.  Nodes that no output
+needs are dropped.
 """
 
 from __future__ import annotations

@@ -13,13 +13,17 @@ from pysplitcodec.split.tflite_graph import bits
 def extract(graph: Graph, nodes: int, inputs: Sequence[Any], outputs: Sequence[Any]) -> bytes:
     """Write `nodes` (bits) as an ONNX model from `inputs` to `outputs` (`ValueInfoProto`s).
 
-    The new model holds nothing that its nodes do not use: weights, types and local functions are
-    left out.  Everything that describes the model as a whole is kept.
+    The new model holds nothing that its nodes do not use: weights and local functions are left
+    out, and so are types that can be inferred.  Everything that describes the model as a whole is
+    kept.
     """
     old = graph.model.graph
     kept = [old.node[number] for number in bits(nodes)]
     ends = {value.name for value in (*inputs, *outputs)}
     used = set(ends)
+    # Types of other results follow from these, and tools that change a model's inputs leave the
+    # types inside as they were, which runtimes believe.
+    untyped = {t for node in kept if node.domain not in ("", "ai.onnx") for t in node.output}
     for node in kept:
         used |= read_by(node)
         used.update(node.output)
@@ -35,7 +39,7 @@ def extract(graph: Graph, nodes: int, inputs: Sequence[Any], outputs: Sequence[A
     new.graph.quantization_annotation.extend(annotations)
     new.graph.initializer.extend(t for t in old.initializer if t.name in used)
     new.graph.sparse_initializer.extend(t for t in old.sparse_initializer if t.values.name in used)
-    new.graph.value_info.extend(v for v in old.value_info if v.name in used - ends)
+    new.graph.value_info.extend(v for v in old.value_info if v.name in untyped - ends)
     new.graph.input.extend(inputs)
     # Files of before IR version 4 list their weights among the inputs.
     new.graph.input.extend(i for i in old.input if i.name in graph.initialisers and i.name in used)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from pysplitcodec.errors import ModelError
 from pysplitcodec.split.onnx_file import bodies
 from pysplitcodec.split.tflite_graph import bits
 
@@ -60,8 +61,10 @@ class Graph:
         self._consumers = dict.fromkeys((*self.numbers, *self.initialisers), 0)
         for number, node in enumerate(self.nodes):
             for tensor in node.inputs:
+                self._check(tensor, number)
                 self._consumers[tensor] |= 1 << number
         for tensor in self.outputs:
+            self._check(tensor, len(self.nodes))
             self._consumers[tensor] |= caller
         self._caller = caller
         self._find_ancestors()
@@ -136,6 +139,13 @@ class Graph:
                 found += read
             furthest = max((furthest, *(last[tensor] for tensor in read)))
         return found
+
+    def _check(self, tensor: str, reader: int) -> None:
+        """Not all versions of the checker look into what graphs inside a node read."""
+        if tensor not in self._consumers or self.producer.get(tensor, -1) >= reader:
+            raise ModelError(
+                f"the ONNX model is not valid: {tensor!r} is read before anything computes it"
+            )
 
     def _find_ancestors(self) -> None:
         self._ancestors: list[int] = []
