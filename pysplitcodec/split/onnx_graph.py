@@ -198,6 +198,10 @@ def read_by(node: Any) -> set[str]:
 
 def _node(node: Any) -> Node:
     custom = node.domain not in ("", "ai.onnx")
+    names = {*read_by(node), *node.output}
+    # Some versions of protobuf give bytes where a file has no text.
+    if not all(isinstance(name, str) for name in names):
+        raise ModelError("the ONNX model is corrupt: it has names that are no text")
     return Node(
         name=f"{node.domain}::{node.op_type}" if custom else node.op_type,
         inputs=tuple(sorted(read_by(node))),
