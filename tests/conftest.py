@@ -34,6 +34,16 @@ def data_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden vectors as tests/c/check_vectors.c reads them."""
+    from builds import write_fixture  # brings numpy
+
+    path = tmp_path_factory.mktemp("vectors") / "vectors.txt"
+    write_fixture(path)
+    return path
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _outside_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Processes that tests start would import the sources here instead of what is installed."""

@@ -9,16 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from builds import MARKS, ROOT, check, cross, need, run, write_fixture
+from builds import MARKS, ROOT, check, cross, need, run
 
 pytestmark = MARKS
-
-
-@pytest.fixture(scope="module")
-def fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("vectors") / "vectors.txt"
-    write_fixture(path)
-    return path
 
 
 # ------------------------------------------------------------------ other compilers

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import generate as vectors
 import numpy as np
 import pytest
+from builds import need, output_of
 
 from pysplitcodec import Codebook, Codec, ContextModel, RangeModel, RansModel, errors
 from pysplitcodec.c_header import _float, c_definitions, c_header
@@ -86,20 +86,6 @@ int main(void) {
     return status != SPC_OK ? 5 : fwrite(frame, 1, len, stdout) != len ? 6 : 0;
 }
 """
-
-
-def _run(command: list[Any], given: bytes | None = None, **options: Any) -> bytes:
-    words = [str(word) for word in command]
-    done = subprocess.run(words, input=given, capture_output=True, **options)
-    said = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
-    assert done.returncode == 0, f"{' '.join(words)}: {done.returncode}\n{said}"
-    return done.stdout
-
-
-def _need(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
 
 
 # ------------------------------------------------------------------ codecs
@@ -174,13 +160,13 @@ def _of(name: str) -> Codec:
 def _core(folder: Path, compiler: str, *options: str) -> list[Path]:
     """Object files of the core as firmware builds it."""
     flags = ["-O1", "-std=c11", "-DSPC_ONE_SET=1", "-I", CSRC / "include", *options]
-    _run([compiler, *flags, "-c", *SOURCES], cwd=folder)
+    output_of([compiler, *flags, "-c", *SOURCES], cwd=folder)
     return sorted(folder.glob("*.o"))
 
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    _need("cc")
+    need("cc")
     return _core(tmp_path_factory.mktemp("core"), "cc", "-DSPC_HOSTED=0")
 
 
@@ -192,9 +178,9 @@ def _frame(
     source, app = folder / ("app.cpp" if "++" in compiler else "app.c"), folder / "app"
     source.write_text(PROGRAM)
     warn = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
-    _run([*compiler.split(), *warn, "-I", CSRC / "include", source, *core, "-o", app])
+    output_of([*compiler.split(), *warn, "-I", CSRC / "include", source, *core, "-o", app])
     feature = _feature(codec)
-    return _run([*emulator, app], (feature.byteswap() if swap else feature).tobytes())
+    return output_of([*emulator, app], (feature.byteswap() if swap else feature).tobytes())
 
 
 @pytest.mark.slow
@@ -210,7 +196,7 @@ def test_same_frames(name: str, tmp_path: Path, core: list[Path]) -> None:
     "compiler", ["gcc -std=c11", "g++ -std=c++11", "g++ -std=c++20", "clang-19", "clang++-19"]
 )
 def test_compilers(compiler: str, tmp_path: Path, core: list[Path]) -> None:
-    _need(compiler.split()[0])
+    need(compiler.split()[0])
     for name in ("pack-8", "context-2", "groups", "slice", "scalar", "empty"):
         codec = _of(name)
         assert _frame(codec, tmp_path, core, compiler) == codec.encode(_feature(codec)), name
@@ -220,7 +206,7 @@ def test_compilers(compiler: str, tmp_path: Path, core: list[Path]) -> None:
 @pytest.mark.parametrize("name", [*(f"{coder}-2" for coder in CODERS), "pack-int8", "groups"])
 def test_definitions_suffice(name: str, tmp_path: Path) -> None:
     """The core compiled with nothing more makes the same frames."""
-    _need("cc")
+    need("cc")
     codec = _of(name)
     core = _core(tmp_path, "cc", *(f"-D{one}" for one in c_definitions(codec)))
     assert _frame(codec, tmp_path, core, "cc") == codec.encode(_feature(codec))
@@ -236,7 +222,7 @@ def test_definitions_suffice(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_same_frames_elsewhere(compiler: str, emulator: str, swap: bool, tmp_path: Path) -> None:
-    _need(compiler, emulator)
+    need(compiler, emulator)
     core = _core(tmp_path, compiler, "-DSPC_HOSTED=0")
     for name in CASES:
         codec = _of(name)
@@ -296,7 +282,7 @@ def test_text(binding: str) -> None:
         "print(c_header(Codec(books, 'lzma', shape=(12, 4), dtype='float16', channel_axis=-1)))"
     )
     env = {**os.environ, "SPLITCODEC_BINDING": binding}
-    text = _run([sys.executable, "-c", code], env=env).decode()
+    text = output_of([sys.executable, "-c", code], env=env).decode()
     assert TEXT in text
     assert "-DSPC_HOSTED=0 -DSPC_CODERS=0x3 -DSPC_DTYPES=0x2 -DSPC_BITS=0x2 -DSPC_GROUPS=1" in text
     assert text.isascii() and max(map(len, text.splitlines())) <= 100

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import select
-import shutil
 import subprocess
 import threading
 import tty
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builds import need
 from typer.testing import CliRunner
 
 import pysplitcodec as sc
@@ -50,9 +50,7 @@ STACK_BYTES_ARM, STACK_BYTES_RISCV = 512, 580
 
 def need_board(name: str) -> Any:
     board = board_named(name)
-    for tool in ("cmake", f"{board.toolchain}-gcc", board.emulator[0]):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
+    need("cmake", f"{board.toolchain}-gcc", board.emulator[0])
     return board
 
 
@@ -444,9 +442,7 @@ def test_wrong_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_boards_build_and_flash(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that is printed is the one that is run; without its tool there is a message."""
     board = board_named(name)
-    for tool in ("cmake", f"{board.toolchain}-gcc"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
+    need("cmake", f"{board.toolchain}-gcc")
     program = build(board, "self_test", tmp_path / "build", board.link)
     command = flash_command(board, program)
     assert command[0] in ("openocd", "picotool", "pyocd")
@@ -563,6 +559,16 @@ def test_cli_builds_sizes_and_encodes(folder: Path, tmp_path: Path) -> None:
     assert encoded.exit_code == 0
     assert json.loads(encoded.stdout)["frames_that_differ"] == []
     assert (tmp_path / "frames" / "0.spc").read_bytes() == codec.encode(feature)
+
+
+@pytest.mark.parametrize("cores", [0, 9])
+def test_cli_refuses_cores_that_there_are_not(cores: int, tmp_path: Path) -> None:
+    codec_for("pack").save(tmp_path / "codec.json")
+    np.save(tmp_path / "feature.npy", feature_of("float32"))
+    given = ("--board", "riscv-cluster", "--codec", tmp_path / "codec.json", "--node", "cluster")
+    done = splitcodec("encode", tmp_path / "feature.npy", *given, "--cores", cores)
+    assert done.exit_code == 3
+    assert f"--cores is {cores}: expected 1 to 8" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import cluster
 import numpy as np
 import pytest
+from builds import need
 
 import pysplitcodec as sc
 from pysplitcodec.c_header import c_header
@@ -27,15 +27,9 @@ CC = "riscv64-unknown-elf-gcc"
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
 
-def _need(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-
-
 @pytest.fixture
 def board() -> Board:
-    _need(*cluster.NEED)
+    need(*cluster.NEED)
     return board_named(cluster.BOARD)
 
 
@@ -136,7 +130,7 @@ def test_frames_without_room_are_refused(board: Board, coder: str, tmp_path: Pat
 
 @pytest.fixture(params=sorted(cluster.SHAPES))
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[cluster.Bench]:
-    _need(*cluster.NEED)
+    need(*cluster.NEED)
     yield cluster.Bench(tmp_path, request.param)
 
 
@@ -170,7 +164,7 @@ def test_what_does_not_fit_is_not_linked(board: Board, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the objects of the board's port, and with its layout."""
-    _need(*cluster.NEED)
+    need(*cluster.NEED)
     folder = tmp_path_factory.mktemp("port")
     build(board_named(cluster.BOARD), "self_test", folder)
     return folder
@@ -280,7 +274,7 @@ def test_boards_without_a_cluster_say_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["ports/pmsis.c", "app/node_cluster.c"])
 def test_pmsis_compiles(source: str, tmp_path: Path) -> None:
     """Against declarations after its documentation: no SDK was there, and it has never run."""
-    _need(CC)
+    need(CC)
     (tmp_path / "splitcodec_plan.h").write_text(c_header(_codec("int8", (8, 20, 20))))
     around = ["-march=rv32imc", "-mabi=ilp32", "-std=gnu11", "-ffreestanding", "-Os"]
     around += ["-Wall", "-Wextra", "-Werror", "-DPORT_CORES=8", "-DPORT_CLUSTER_DATA=PI_L1"]

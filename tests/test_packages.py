@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builds import need, output_of, run
 
 import pysplitcodec as sc
 from pysplitcodec.c_header import c_definitions, c_header
@@ -22,19 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ROOT / "scripts" / "packages"
 LIBRARY: dict[str, Any] = json.loads((ROOT / "library.json").read_text("utf-8"))
 OTHER_KINDS = {"fit.c", "decoder_lzma.c"}  # doubles; liblzma
-
-
-def _run(command: list[Any], given: bytes | None = None) -> bytes:
-    words = [str(word) for word in command]
-    done = subprocess.run(words, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout.decode(errors='replace')}"
-    return done.stdout
-
-
-def _need(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
 
 
 # ------------------------------------------------------------------ manifests
@@ -194,7 +181,7 @@ def _codec() -> sc.Codec:
 def _check_frames(app: Path) -> None:
     codec = _codec()
     feature = (np.arange(6 * 16 * 16) // 5 % 100 - 50).astype(np.int8).reshape(codec.shape)
-    assert _run([app], feature.tobytes()) == codec.encode(feature)
+    assert output_of([app], feature.tobytes()) == codec.encode(feature)
 
 
 def _check(app: Path, machine: str) -> None:
@@ -202,8 +189,8 @@ def _check(app: Path, machine: str) -> None:
     if machine == "host":
         _check_frames(app)
     tool = _compiler(machine).replace("gcc", "nm") if machine != "host" else "nm"
-    _need(tool)
-    names = _run([tool, app]).decode()
+    need(tool)
+    names = output_of([tool, app]).decode()
     assert "spc_coder_range_ops" in names
     for left_out in ("spc_coder_rans_ops", "spc_lzma_encode", "spc_decode", "spc_fit_kmeans"):
         assert left_out not in names
@@ -211,7 +198,7 @@ def _check(app: Path, machine: str) -> None:
 
 def _project(folder: Path, machine: str, text: str, *options: str) -> Path:
     """Build a project of CMake around the application."""
-    _need("cmake", _compiler(machine))
+    need("cmake", _compiler(machine))
     (folder / "splitcodec_plan.h").write_text(c_header(_codec()))
     (folder / "app.c").write_text(APP)
     link = "\n".join(f'target_link_options(app PRIVATE "{word}")' for word in _linking(machine))
@@ -229,9 +216,9 @@ def _project(folder: Path, machine: str, text: str, *options: str) -> Path:
         flags = " ".join([*FLAGS[machine], "-ffreestanding"])
         toolchain = [f"-DCMAKE_TOOLCHAIN_FILE={file}", f"-DCMAKE_C_FLAGS={flags}"]
     build = folder / "build"
-    _run(["cmake", "-S", folder, "-B", build, "-DCMAKE_BUILD_TYPE=MinSizeRel", *toolchain,
+    output_of(["cmake", "-S", folder, "-B", build, "-DCMAKE_BUILD_TYPE=MinSizeRel", *toolchain,
           f"-DSPLITCODEC_ROOT={ROOT}", *options])  # fmt: skip
-    _run(["cmake", "--build", build, "--parallel", "2"])
+    output_of(["cmake", "--build", build, "--parallel", "2"])
     return build
 
 
@@ -313,7 +300,7 @@ def test_fetch_content_with_parts(machine: str, tmp_path: Path) -> None:
     if machine == "host":  # not for firmware, unless it is asked for
         assert list(build.glob("_deps/**/*.so"))
         _check_frames(build / "app")
-        assert b"spc_coder_rans_ops" not in _run(["nm", build / "app"])
+        assert b"spc_coder_rans_ops" not in output_of(["nm", build / "app"])
     else:
         assert not list(build.glob("_deps/**/*.so"))
         _check(build / "app", machine)
@@ -328,7 +315,7 @@ def test_sdks(sdk: str, machine: str, tmp_path: Path) -> None:
 
 def test_esp_idf_reads_it_as_a_script(tmp_path: Path) -> None:
     """For the Kconfig, before there are targets; registering ends it."""
-    _need("cmake")
+    need("cmake")
     script = tmp_path / "requirements.cmake"
     script.write_text(
         "macro(idf_component_register)\n"
@@ -337,20 +324,20 @@ def test_esp_idf_reads_it_as_a_script(tmp_path: Path) -> None:
         f"function(read)\n  include({ROOT}/CMakeLists.txt)\n"
         '  message("${GIVEN_KCONFIG}")\nendfunction()\nread()\n'
     )
-    said = _run(["cmake", "-DESP_PLATFORM=1", "-P", script]).decode()
+    said = run(["cmake", "-DESP_PLATFORM=1", "-P", script])  # CMake's messages are errors
     assert said.strip() == str(ROOT / "cmake" / "Kconfig")
 
 
 def _built(folder: Path, machine: str, sources: list[Path], *options: Any) -> Path:
     """An application, by the compiler alone."""
-    _need(_compiler(machine))
+    need(_compiler(machine))
     (folder / "splitcodec_plan.h").write_text(c_header(_codec()))
     (folder / "app.c").write_text(APP)
     free = [] if machine == "host" else ["-ffreestanding"]
     common = [*FLAGS[machine], *free, "-Os", "-std=gnu11", "-ffunction-sections", "-fdata-sections"]
     warn = ["-Wall", "-Wextra", "-Werror"]
-    _run([_compiler(machine), *common, *warn, "-I", folder, *options, folder / "app.c", *sources,
-          *_linking(machine), "-o", folder / "app"])  # fmt: skip
+    given = [*warn, "-I", folder, *options, folder / "app.c", *sources, *_linking(machine)]
+    output_of([_compiler(machine), *common, *given, "-o", folder / "app"])
     return folder / "app"
 
 
@@ -370,7 +357,7 @@ def test_platformio(machine: str, tmp_path: Path) -> None:
 def test_arduino(machine: str, tmp_path: Path) -> None:
     library = tmp_path / "splitcodec"
     definitions = [f"-D{one}" for one in c_definitions(_codec())]
-    _run([sys.executable, PACKAGES, "arduino", library, *definitions])
+    output_of([sys.executable, PACKAGES, "arduino", library, *definitions])
     made = {path.relative_to(library).as_posix() for path in library.rglob("*") if path.is_file()}
     assert made == {"LICENSE", "library.properties", "src/splitcodec.c", "src/splitcodec.h"}
     # options are in the file: Arduino gives it none
@@ -379,7 +366,7 @@ def test_arduino(machine: str, tmp_path: Path) -> None:
 
 
 def test_arduino_properties(tmp_path: Path) -> None:
-    _run([sys.executable, PACKAGES, "arduino", tmp_path])
+    output_of([sys.executable, PACKAGES, "arduino", tmp_path])
     text = (tmp_path / "library.properties").read_text("utf-8")
     fields = dict(line.split("=", 1) for line in text.splitlines())
     assert fields["name"] == "splitcodec" and fields["version"] == sc.__version__

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import cortex_m4
 import cortex_m4_stack
 import numpy as np
 import pytest
+from builds import need, output_of
 
 from pysplitcodec.firmware.boards import boards
 
@@ -24,17 +23,8 @@ SOURCES = [*cortex_m4_stack.SOURCES, CSRC / "arm" / "helium.c"]
 pytestmark = pytest.mark.slow
 
 
-def _need(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-
-
 def _run(command: list[str | Path], **environment: str) -> str:
-    words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment})
-    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    return output_of(command, env={**os.environ, **environment}).decode()
 
 
 # ------------------------------------------------------------------ what it does
@@ -76,7 +66,7 @@ def _frames(cases: list[list[object]], **environment: str) -> list[list[str]]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds a library as on Linux")
 @pytest.mark.parametrize("files", ["csrc", "two files"])
 def test_parts_make_the_same_frames(files: str, tmp_path: Path) -> None:
-    _need("cc")
+    need("cc")
     library = tmp_path / "libparts.so"
     parts = ["HOSTED=0", "CODERS=0x7", "DTYPES=0x9", "BITS=0xc", "GROUPS=0", "SELF_DESCRIBING=0"]
     flags = ["-O1", "-shared", "-fPIC", "-std=c11", "-Werror", "-Wall", "-Wextra"]
@@ -146,7 +136,7 @@ print(json.dumps(found))
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds a library as on Linux")
 @pytest.mark.parametrize("bits", [1, 2, 3, 5])
 def test_cores_of_one_width_make_the_same_payloads(bits: int, tmp_path: Path) -> None:
-    _need("cc")
+    need("cc")
     library = tmp_path / "libwidth.so"
     flags = ["-Os", "-shared", "-fPIC", "-std=c11", "-Werror", "-Wall", "-Wextra"]
     defined = ["-DSPC_HOSTED=0", "-DSPC_ONE_SET=1", f"-DSPC_BITS={1 << bits}"]
@@ -181,7 +171,7 @@ def test_names_are_of_one_file() -> None:
     ],
 )
 def test_two_files_compile(compiler: str, tmp_path: Path) -> None:
-    _need(compiler.split()[0])
+    need(compiler.split()[0])
     _run([sys.executable, AMALGAMATE, tmp_path])
     flags = ["-Os", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-c"]
     _run([*compiler.split(), *flags, tmp_path / "splitcodec.c", "-o", tmp_path / "splitcodec.o"])
@@ -237,7 +227,7 @@ PACK, LZMA, RANGE, RANS, CONTEXT = range(5)
 )
 def test_parts_are_small(dtype: int, coder: int, most: int, tmp_path: Path) -> None:
     """With what they take of libc, -Os on a Cortex-M4F; figures in docs/firmware.md."""
-    _need(CC)
+    need(CC)
     assert _flash(tmp_path, dtype, coder) <= most
 
 
@@ -254,7 +244,7 @@ def test_parts_are_small(dtype: int, coder: int, most: int, tmp_path: Path) -> N
 )
 def test_coders_are_small(coder: str, widths: int, most: int, tmp_path: Path) -> None:
     """Encoders alone, and what they take of libc."""
-    _need(*cortex_m4.NEED)
+    need(*cortex_m4.NEED)
     case = cortex_m4.Case(coder, 1, None, None, np.zeros(8, np.uint8))
     bench = cortex_m4.Bench(tmp_path, "-Os")
     assert bench.code(case, False, f"-DSPC_BITS={widths}") <= most
@@ -266,7 +256,7 @@ def test_stacks_are_small(name: str, tmp_path: Path) -> None:
     """No function takes more than 400 bytes of it, whatever is built; none grows with its input."""
     board = boards()[name]
     compiler = f"{board.toolchain}-gcc"
-    _need(compiler)
+    need(compiler)
     include = ["-I", CSRC.parent / "firmware" / "ports" / "include"]
     for source in SOURCES:
         made = tmp_path / f"{source.stem}.o"
@@ -281,7 +271,7 @@ def test_stacks_are_small(name: str, tmp_path: Path) -> None:
 @pytest.mark.emulator
 def test_stacks_of_calls_are_small(tmp_path: Path) -> None:
     """Chains of functions with all their frames; what calls are seen to use is never more."""
-    _need(*cortex_m4.NEED)
+    need(*cortex_m4.NEED)
     found = cortex_m4_stack.chains(tmp_path, ["-Os"])
     worst = {call: sum(size for _, size in chain) for call, chain in found.items()}
     assert {call: worst[call] for call in cortex_m4_stack.ENCODING if worst[call] > 512} == {}

@@ -23,7 +23,7 @@ static void tick(void) {
 }
 
 static void fault(void) {
-    host_log("fault: the processor took an exception");
+    port_log("fault: the processor took an exception");
     host_exit(FAULT_EXIT);
 }
 

@@ -8,7 +8,7 @@ _Noreturn void start(void); /* riscv_start.S */
 
 _Noreturn void trapped(void);
 _Noreturn void trapped(void) {
-    host_log("trap: the processor took an exception");
+    port_log("trap: the processor took an exception");
     host_exit(TRAP_EXIT);
 }
 

@@ -35,7 +35,7 @@ static int call_host(int operation, const void *argument) {
 #endif
 }
 
-void host_log(const char *text) {
+void port_log(const char *text) {
     call_host(SYS_WRITE0, text);
     call_host(SYS_WRITE0, "\n");
 }
@@ -61,7 +61,7 @@ void port_link_start(void) {
     input = open_file("splitcodec.in", 13, FOR_READING);
     output = open_file("splitcodec.out", 14, FOR_WRITING);
     if (input < 0 || output < 0) {
-        host_log("splitcodec.in and splitcodec.out cannot be opened");
+        port_log("splitcodec.in and splitcodec.out cannot be opened");
         host_exit(LINK_EXIT);
     }
 }

@@ -23,13 +23,9 @@ void start_c(void) {
     host_exit(app_main());
 }
 
-void port_log(const char *text) {
-    host_log(text);
-}
-
 #if !SEMIHOSTING
 
-void host_log(const char *text) {
+void port_log(const char *text) {
     (void)text;
 }
 

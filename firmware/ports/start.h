@@ -14,9 +14,8 @@ void uart_start(void);
 int uart_take(void);
 void uart_put(uint8_t byte);
 
-/* With SEMIHOSTING, a debugger or emulator gets the text and the code.  Else nobody does, and the
- * program starts anew. */
-void host_log(const char *text);
+/* With SEMIHOSTING a debugger or emulator gets the code, as it gets what port_log is given.  Else
+ * nobody does, and the program starts anew. */
 _Noreturn void host_exit(int code);
 
 /* A chip's, as from its reset. */

@@ -151,10 +151,14 @@ def run_self_test(
     """Run the self-test on a board: all golden vectors, and what quantising costs."""
     from pysplitcodec.errors import FirmwareError
     from pysplitcodec.firmware.boards import board_named
+    from pysplitcodec.firmware.build import build
 
     target = board_named(board)
     with _folder(build_folder, board) as folder:
-        result = {"board": board, **_tested(target, folder, serial)}
+        program = None if serial else build(target, "self_test", folder)
+        result = {"board": board, **_tested(target, program, serial)}
+        if program is not None:
+            result["parts"] = {"self_test": _parts(program)}
     if as_json:
         print_json(result)
     else:
@@ -171,17 +175,15 @@ def run_self_test(
         raise FirmwareError(f"vectors failed: {names or 'none was run'}")
 
 
-def _tested(target: Any, folder: Path, serial: Optional[str] = None) -> dict[str, Any]:
-    """What the self-test says, built in `folder` for the emulator or flashed at a port."""
+def _tested(target: Any, program: Optional[Path], serial: Optional[str] = None) -> dict[str, Any]:
+    """What the self-test says, in the emulator or flashed at a port."""
     from rich.progress import track
 
     from pysplitcodec.firmware.boards import source_folder
-    from pysplitcodec.firmware.build import build
     from pysplitcodec.firmware.link import Link
     from pysplitcodec.firmware.self_test import measure, quit_self_test, run_cases
     from pysplitcodec.firmware.vectors import cases_of
 
-    program = None if serial else build(target, "self_test", folder)
     with _stream(target, serial, program) as stream:
         link = Link(stream)
         cases = list(cases_of(source_folder() / "vectors"))
@@ -192,7 +194,7 @@ def _tested(target: Any, folder: Path, serial: Optional[str] = None) -> dict[str
         code = None if serial else stream.wait()
     # an emulated instruction takes a nanosecond, a real board counts its cycles
     unit, scale = ("cycles", 1.0) if serial else ("instructions", 1e9 / target.clock_hz)
-    result = {
+    return {
         "vectors_passed": report.passed,
         "vectors_failed": len(report.failed),
         "vectors_left_out": report.left_out,
@@ -201,9 +203,6 @@ def _tested(target: Any, folder: Path, serial: Optional[str] = None) -> dict[str
         f"{unit}_per_element": {name: round(count * scale, 2) for name, count in ticks.items()},
         "exit_code": code,
     }
-    if program is not None:
-        result["parts"] = {"self_test": _parts(program)}
-    return result
 
 
 def _parts(program: Path) -> dict[str, dict[str, int]]:
@@ -242,7 +241,7 @@ def encode_features(
     array = load_array(features)
     batch = array[None] if array.shape == own.shape else array
     app: Any = f"node_{node.value}"
-    options: Any = {"cores": cores or target.cores} if node is Node.cluster else {}
+    options = _cluster_options(target, node, cores)
     with _folder(build_folder, board) as folder:
         program = None if serial else build(target, app, folder, codec=own)
         with _stream(target, serial, program) as stream:
@@ -274,6 +273,17 @@ def encode_features(
         raise FirmwareError(f"frames {differ[:10]} are not those that this machine makes")
 
 
+def _cluster_options(board: Any, node: Node, cores: Optional[int]) -> dict[str, Any]:
+    """How many cores are to encode, for a cluster's node alone."""
+    from pysplitcodec.errors import ArgumentError
+
+    if node is not Node.cluster or not board.cores:  # the latter is for `build` to refuse
+        return {}
+    if cores is not None and not 1 <= cores <= board.cores:
+        raise ArgumentError(f"--cores is {cores}: expected 1 to {board.cores}")
+    return {"cores": board.cores if cores is None else cores}
+
+
 @firmware.command("size")
 @reports_errors
 def sizes(
@@ -292,6 +302,7 @@ def sizes(
     from pysplitcodec.firmware.build import build
 
     named = [board_named(board)] if board else list(boards().values())
+    given = _codec(codec)
     rows = []
     for target in named:
         if board is None and shutil.which(f"{target.toolchain}-gcc") is None:
@@ -300,10 +311,10 @@ def sizes(
         row: dict[str, Any] = {"board": target.name}
         with _folder(build_folder, target.name) as folder:
             if target.emulator and shutil.which(target.emulator[0]):
-                row.update(_tested(target, folder))
+                row.update(_tested(target, build(target, "self_test", folder)))
             row["parts"] = {
-                app: _parts(build(target, app, folder, target.link, given))
-                for app, given in _apps(target, _codec(codec))
+                app: _parts(build(target, app, folder, target.link, held))
+                for app, held in _apps(target, given)
             }
         rows.append(row)
     if as_json:

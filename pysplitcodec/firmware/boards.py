@@ -20,17 +20,15 @@ LinkKind = Literal["uart", "semihosting"]
 class Board:
     """One entry of boards.json.
 
-    flags: the compiler's; memory: origin and length in bytes of each region; cores: of its cluster,
-    0 if it has none; clock_hz: what `port_cycles` counts, in emulation; emulator: the command that
-    runs its programs, without the program, or empty; flash: the command that writes one to the
-    board, with {elf} and {bin} in the place of the files, or empty.
+    flags: the compiler's; cores: of its cluster, 0 if it has none; clock_hz: what `port_cycles`
+    counts, in emulation; emulator: the command that runs its programs, without the program, or
+    empty; flash: the command that writes one to the board, with {elf} in its place, or empty.
     """
 
     name: str
     title: str
     toolchain: str
     flags: tuple[str, ...]
-    memory: dict[str, tuple[int, int]]
     cores: int
     clock_hz: int
     emulator: tuple[str, ...]
@@ -67,15 +65,11 @@ def board_named(name: str) -> Board:
 
 
 def _board(name: str, entry: dict[str, Any]) -> Board:
-    places = {
-        region: (int(place[0], 0), int(place[1], 0)) for region, place in entry["memory"].items()
-    }
     return Board(
         name,
         entry["title"],
         entry["toolchain"],
         tuple(entry["flags"]),
-        places,
         entry.get("cores", 0),
         entry["clock_hz"],
         tuple(entry.get("emulator", ())),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pysplitcodec.errors import FirmwareError
 from pysplitcodec.firmware.boards import Board
-from pysplitcodec.firmware.build import binary_of, need_tool
+from pysplitcodec.firmware.build import need_tool
 
 __all__ = ["flash", "flash_command"]
 
@@ -20,10 +20,7 @@ def flash_command(board: Board, program: Path) -> list[str]:
     """
     if not board.flash:
         raise FirmwareError(f"board {board.name} cannot be flashed: it is an emulator's")
-    if any("{bin}" in word for word in board.flash):
-        binary_of(board, program)
-    names = {"elf": str(program), "bin": str(program.with_suffix(".bin"))}
-    return [word.format(**names) for word in board.flash]
+    return [word.format(elf=program) for word in board.flash]
 
 
 def flash(board: Board, program: Path) -> None:

@@ -18,11 +18,12 @@ from pysplitcodec.model import CoderModel, load_model
 from pysplitcodec.native import CODERS, core, numpy_dtype
 from pysplitcodec.range_model import RangeModel
 
-__all__ = ["STATUSES", "Case", "cases_of", "description_of"]
+__all__ = ["DIGITS", "STATUSES", "Case", "cases_of", "description_of", "unpacked"]
 
 _Entry = dict[str, Any]
 
-_DIGITS = {"float32": 8, "float16": 4, "bfloat16": 4, "int8": 2, "uint8": 2}
+# hexadecimal ones of an element
+DIGITS = {"float32": 8, "float16": 4, "bfloat16": 4, "int8": 2, "uint8": 2}
 _FRAMES = ("pack", "narrow-frames", "shapes", "channels", "slices", "lzma", "context")
 # spc_status of the errors that vectors name; None: nothing that the core alone would say
 STATUSES = {
@@ -89,7 +90,7 @@ def _load(folder: Path, name: str) -> list[_Entry]:
 
 def _elements(digits: str, dtype: str) -> bytes:
     """Elements as a little-endian machine has them; the digits are most significant first."""
-    size = _DIGITS[dtype] // 2
+    size = DIGITS[dtype] // 2
     return np.frombuffer(bytes.fromhex(digits), f">u{size}").astype(f"<u{size}").tobytes()
 
 
@@ -104,7 +105,8 @@ def _packed(indices: bytes, bits: int) -> bytes:
     return number.to_bytes((len(indices) * bits + 7) // 8, "little")
 
 
-def _unpacked(packed: bytes, count: int, bits: int) -> bytes:
+def unpacked(packed: bytes, count: int, bits: int) -> bytes:
+    """Return the indices, a byte each, of which these are `bits` bits each."""
     number = int.from_bytes(packed, "little")
     return bytes(number >> at * bits & ((1 << bits) - 1) for at in range(count))
 
@@ -130,7 +132,7 @@ class _Vectors:
             self._keep(entry["codebook"], entry["dtype"], entry["restored"])
 
     def _keep(self, name: str, dtype: str, digits: str) -> None:
-        whole, size = _elements(digits, dtype), _DIGITS[dtype] // 2
+        whole, size = _elements(digits, dtype), DIGITS[dtype] // 2
         self.outputs[name, dtype] = [whole[at : at + size] for at in range(0, len(whole), size)]
 
     def codec(self, entry: _Entry, coder: str = "pack") -> Codec:
@@ -193,7 +195,7 @@ class _Vectors:
         if "indices" in like:
             return bytes.fromhex(like["indices"])
         payload = bytes.fromhex(entry["compact"])[6:-4]  # pack vectors leave out what it says
-        return _unpacked(payload, math.prod(like["shape"]), codec.bits)
+        return unpacked(payload, math.prod(like["shape"]), codec.bits)
 
     def _both_ways(
         self,
@@ -220,7 +222,7 @@ class _Vectors:
         """Coder 2, of integers that are their own indices."""
         for entry in _load(self.folder, "range"):
             bits, count = entry["bits"], math.prod(entry["shape"])
-            indices = _unpacked(bytes.fromhex(entry["packed"]), count, bits)
+            indices = unpacked(bytes.fromhex(entry["packed"]), count, bits)
             header = bytes((*b"SPM\1", CODERS["range"], bits)) + entry["shape"][0].to_bytes(
                 2, "little"
             )
@@ -239,7 +241,7 @@ class _Vectors:
                 continue  # a model to refuse: no frame has it
             named[entry["name"]] = entry
             shape, bits = like["shape"], like["bits"]
-            indices = _unpacked(bytes.fromhex(like["indices"]), math.prod(shape), bits)
+            indices = unpacked(bytes.fromhex(like["indices"]), math.prod(shape), bits)
             model = load_model(bytes.fromhex(like["model"]))
             codec = self._of_integers(shape, like["axis"], bits, model, "rans")
             if "like" not in entry:

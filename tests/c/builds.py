@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pysplitcodec.firmware.vectors import STATUSES
+from pysplitcodec.firmware.vectors import DIGITS, STATUSES, unpacked
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests" / "vectors"
@@ -47,6 +47,15 @@ def run(command: Sequence[str | Path], **options: Any) -> str:
         words = " ".join(map(str, command))
         pytest.fail(f"{words}\nexit status {done.returncode}\n{done.stdout}", pytrace=False)
     return str(done.stdout)
+
+
+def output_of(command: Sequence[Any], given: bytes | None = None, **options: Any) -> bytes:
+    """What a command writes to stdout when it reads `given`; all it says is the failure message."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, input=given, capture_output=True, **options)
+    said = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    assert done.returncode == 0, f"{' '.join(words)}: {done.returncode}\n{said}"
+    return done.stdout
 
 
 def need(*programs: str) -> None:
@@ -97,17 +106,11 @@ def cross(tmp: Path, compiler: str, emulator: Sequence[str]) -> list[str | Path]
 
 STATUS = {name: -1 if status is None else status for name, status in STATUSES.items()}
 DEFAULT_MAX_ELEMENTS = 1 << 26
-DIGITS = {"float32": 8, "float16": 4, "bfloat16": 4, "int8": 2, "uint8": 2}
 
 
 def load(name: str) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = json.loads((VECTORS / f"{name}.json").read_text())
     return entries
-
-
-def unpacked(packed: bytes, count: int, bits: int) -> str:
-    number = int.from_bytes(packed, "little")
-    return bytes(number >> (i * bits) & ((1 << bits) - 1) for i in range(count)).hex()
 
 
 def codebooks_of(entry: dict[str, Any]) -> str:
@@ -157,7 +160,7 @@ def write_fixture(path: Path) -> None:
         if indices is None:  # pack vectors leave out what the payload says
             payload = bytes.fromhex(entry["compact"])[6:-4]
             one = like["codebook"] if "codebook" in like else like["codebooks"][0]
-            indices = unpacked(payload, count, bits_of[one])
+            indices = unpacked(payload, count, bits_of[one]).hex()
         for kind in ("compact", "self_describing"):
             if kind in entry:
                 head = ["frame", entry["name"], codebooks_of(like), like["dtype"], shape]
