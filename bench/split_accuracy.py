@@ -32,7 +32,7 @@ from rich.progress import track
 
 import pysplitcodec as sc
 from pysplitcodec.runtime import TFLiteModel
-from pysplitcodec.split import Cut, list_cuts, split
+from pysplitcodec.splitting import Cut, list_cuts, split
 
 Array = npt.NDArray[Any]
 CLASSES = [

@@ -27,7 +27,7 @@ from pysplitcodec.codec import Codec, coders
 from pysplitcodec.errors import MissingDependencyError, ServerError
 from pysplitcodec.runtime import TFLiteModel
 from pysplitcodec.serve.client import EdgeClient, TailClient
-from pysplitcodec.split import split
+from pysplitcodec.splitting import split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,7 @@ pytest.importorskip("PIL", reason="the demo needs the extra 'cli'")
 
 from pysplitcodec import demo
 from pysplitcodec.runtime import TFLiteModel
-from pysplitcodec.split import split
+from pysplitcodec.splitting import split
 
 
 def test_embedded_data() -> None:

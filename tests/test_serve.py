@@ -25,7 +25,7 @@ from pysplitcodec import Codebook, Codec
 from pysplitcodec.errors import ArgumentError, FeatureError, ModelError, ServerError
 from pysplitcodec.native import core
 from pysplitcodec.runtime import TensorInfo, TFLiteModel
-from pysplitcodec.split import split
+from pysplitcodec.splitting import split
 
 NEEDS = 'needs "pysplitcodec[serve,tflite]"'
 httpx = pytest.importorskip("httpx", reason=NEEDS)

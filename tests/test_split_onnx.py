@@ -14,7 +14,7 @@ import pytest
 
 from pysplitcodec.errors import ArgumentError, MissingDependencyError, ModelError, SplitError
 from pysplitcodec.runtime import OnnxModel, model_format, open_model
-from pysplitcodec.split import Cut, Split, list_cuts, split, verify
+from pysplitcodec.splitting import Cut, Split, list_cuts, split, verify
 
 onnx = pytest.importorskip("onnx", reason='needs "pysplitcodec[onnx]"')
 pytest.importorskip("onnxruntime", reason='needs "pysplitcodec[onnx]"')
@@ -849,7 +849,7 @@ def test_splitting_needs_no_runtime(monkeypatch):
 
 def test_importing_the_package_imports_neither_onnx_nor_its_runtime():
     code = (
-        "import sys, pysplitcodec.split;"
+        "import sys, pysplitcodec.splitting;"
         "found = {'onnx', 'onnxruntime', 'google.protobuf'} & set(sys.modules);"
         "sys.exit(repr(found) if found else 0)"
     )

@@ -13,7 +13,7 @@ import pytest
 
 from pysplitcodec.errors import ArgumentError, MissingDependencyError, ModelError, SplitError
 from pysplitcodec.runtime import TFLiteModel
-from pysplitcodec.split import Cut, list_cuts, split
+from pysplitcodec.splitting import Cut, list_cuts, split
 
 schema = pytest.importorskip(
     "ai_edge_litert.schema_py_generated", reason='needs "pysplitcodec[tflite]"'
@@ -750,7 +750,7 @@ def test_missing_schema_is_explained(monkeypatch):
 
 def test_importing_the_package_imports_no_runtime():
     code = (
-        "import sys, pysplitcodec.split;"
+        "import sys, pysplitcodec.splitting;"
         "found = {'ai_edge_litert', 'flatbuffers', 'tflite_runtime', 'torch'} & set(sys.modules);"
         "sys.exit(repr(found) if found else 0)"
     )

@@ -41,8 +41,8 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from pysplitcodec.split import split
-from pysplitcodec.split.tflite_file import AlignedBuffer, read_model, write_model
+from pysplitcodec.splitting import split
+from pysplitcodec.splitting.tflite_file import AlignedBuffer, read_model, write_model
 
 DATA = Path(__file__).resolve().parents[2] / "pysplitcodec" / "data"
 

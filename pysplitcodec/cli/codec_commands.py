@@ -157,7 +157,7 @@ def _inspect_frames(file: Path) -> dict[str, Any]:
 
 def _inspect_model(file: Path, run: bool) -> dict[str, Any]:
     from pysplitcodec.runtime import probe
-    from pysplitcodec.split import list_cuts
+    from pysplitcodec.splitting import list_cuts
 
     cuts = list_cuts(file)
     if run:

@@ -39,7 +39,7 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Split a model at a tensor: a head for the device, a tail for the server."""
-    from pysplitcodec import split as splitting
+    from pysplitcodec import splitting
     from pysplitcodec.runtime import model_format
 
     if at is None:
@@ -75,7 +75,7 @@ def split(
 
 
 def _verified(model: Path, halves: Any) -> dict[str, Any]:
-    from pysplitcodec.split import verify
+    from pysplitcodec.splitting import verify
 
     difference = verify(model, halves)
     return {"identical": difference.identical, "max_abs_difference": difference.largest}

@@ -15,10 +15,10 @@ from __future__ import annotations
 from typing import Any
 
 from pysplitcodec.runtime import ModelSource
-from pysplitcodec.split.cuts import At, Cut, Obstacle, Split, crossing_text, find, short
-from pysplitcodec.split.tflite_extract import extract
-from pysplitcodec.split.tflite_file import read_model
-from pysplitcodec.split.tflite_graph import Graph
+from pysplitcodec.splitting.cuts import At, Cut, Obstacle, Split, crossing_text, find, short
+from pysplitcodec.splitting.tflite_extract import extract
+from pysplitcodec.splitting.tflite_file import read_model
+from pysplitcodec.splitting.tflite_graph import Graph
 
 # TensorType of the schema -> numpy.  Tensors of other types (strings, resources, 4-bit integers)
 # are no arrays of numbers and cannot be sent.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pysplitcodec.split.tflite_file import AlignedBuffer, schema, tensor_name, write_model
-from pysplitcodec.split.tflite_graph import Graph, bits
+from pysplitcodec.splitting.tflite_file import AlignedBuffer, schema, tensor_name, write_model
+from pysplitcodec.splitting.tflite_graph import Graph, bits
 
 # Other metadata is dropped: it describes the inputs and outputs of the whole model
 # (TFLITE_METADATA, whose files sit behind the flatbuffer) or refers to numbers that change here.

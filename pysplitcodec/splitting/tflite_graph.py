@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pysplitcodec.errors import ModelError, SplitError
-from pysplitcodec.split.tflite_file import schema, tensor_name
+from pysplitcodec.splitting.tflite_file import schema, tensor_name
 
 # State of these lives in the interpreter under a name, not in a tensor, so that the two halves
 # of a split model would each have their own.

@@ -15,7 +15,7 @@ import numpy as np
 
 from pysplitcodec.errors import MissingDependencyError, ModelError
 from pysplitcodec.runtime import ModelSource, read_bytes
-from pysplitcodec.split.tflite_verify import verify
+from pysplitcodec.splitting.tflite_verify import verify
 
 # The schema's force_align of Buffer.data: XNNPACK and SIMD kernels read weights in place.
 _BUFFER_ALIGNMENT = 16

@@ -10,8 +10,8 @@ import what they need when called.
 from __future__ import annotations
 
 from pysplitcodec.runtime import ModelSource, model_format
-from pysplitcodec.split.cuts import At, Cut, Split
-from pysplitcodec.split.verify import Difference, verify
+from pysplitcodec.splitting.cuts import At, Cut, Split
+from pysplitcodec.splitting.verify import Difference, verify
 
 __all__ = ["Cut", "Difference", "Split", "list_cuts", "split", "verify"]
 
@@ -28,10 +28,10 @@ def list_cuts(model: ModelSource) -> list[Cut]:
     at all, MissingDependencyError without the extra "tflite" or "onnx".
     """
     if model_format(model) == "onnx":
-        from pysplitcodec.split import onnx_cuts
+        from pysplitcodec.splitting import onnx_cuts
 
         return onnx_cuts.list_cuts(model)
-    from pysplitcodec.split import tflite
+    from pysplitcodec.splitting import tflite
 
     return tflite.list_cuts(model)
 
@@ -49,9 +49,9 @@ def split(model: ModelSource, at: At) -> Split:
     cannot be cut there; otherwise as `list_cuts`.
     """
     if model_format(model) == "onnx":
-        from pysplitcodec.split import onnx_cuts
+        from pysplitcodec.splitting import onnx_cuts
 
         return onnx_cuts.split(model, at)
-    from pysplitcodec.split import tflite
+    from pysplitcodec.splitting import tflite
 
     return tflite.split(model, at)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pysplitcodec.errors import SplitError
 from pysplitcodec.runtime import Array, Model, ModelSource, TensorInfo, open_model
-from pysplitcodec.split.cuts import Split
+from pysplitcodec.splitting.cuts import Split
 
 # How many inputs are drawn where none are given.
 _DRAWN = 2

@@ -17,7 +17,7 @@ from typing import Any
 
 from pysplitcodec.errors import ArgumentError, SplitError
 from pysplitcodec.runtime import ModelSource
-from pysplitcodec.split.cuts import (
+from pysplitcodec.splitting.cuts import (
     At,
     Cut,
     Obstacle,
@@ -27,22 +27,22 @@ from pysplitcodec.split.cuts import (
     short,
     unknown_name,
 )
-from pysplitcodec.split.onnx_extract import extract, value_info
-from pysplitcodec.split.onnx_file import package, read_model
-from pysplitcodec.split.onnx_graph import Graph
-from pysplitcodec.split.onnx_types import Tensor, tensors_of
+from pysplitcodec.splitting.onnx_extract import extract, value_info
+from pysplitcodec.splitting.onnx_file import package, read_model
+from pysplitcodec.splitting.onnx_graph import Graph
+from pysplitcodec.splitting.onnx_types import Tensor, tensors_of
 
 # What has the scale and zero point of its first input as its second and third.
 _QUANTISED_INPUT = ("DequantizeLinear", "QLinear")
 
 
 def list_cuts(model: ModelSource) -> list[Cut]:
-    """As `pysplitcodec.split.list_cuts`, for an ONNX model."""
+    """As `pysplitcodec.splitting.list_cuts`, for an ONNX model."""
     return _cuts(Graph(read_model(model)))[0]
 
 
 def split(model: ModelSource, at: At) -> Split:
-    """As `pysplitcodec.split.split`, for an ONNX model."""
+    """As `pysplitcodec.splitting.split`, for an ONNX model."""
     graph = Graph(read_model(model))
     cuts, tensors = _cuts(graph)
     if isinstance(at, (list, tuple)):

@@ -11,9 +11,9 @@ import numpy as np
 
 from pysplitcodec.errors import MissingDependencyError, ModelError
 from pysplitcodec.runtime import ONNX_DTYPES, OnnxModel
-from pysplitcodec.split.onnx_extract import extract
-from pysplitcodec.split.onnx_file import package
-from pysplitcodec.split.onnx_graph import Graph
+from pysplitcodec.splitting.onnx_extract import extract
+from pysplitcodec.splitting.onnx_file import package
+from pysplitcodec.splitting.onnx_graph import Graph
 
 # Larger constants are no shapes and axes, so inferring shapes does not need their values.
 _SMALL = 1024
