@@ -1,0 +1,619 @@
+"""Splitting PyTorch models: the halves together compute what the whole does, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pysplitcodec.errors import ArgumentError, SplitError
+from pysplitcodec.splitting import list_cuts, split
+
+torch = pytest.importorskip("torch", reason="needs torch")
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402, N812
+
+from pysplitcodec.splitting import torch_model  # noqa: E402
+from pysplitcodec.splitting.torch_extract import extract  # noqa: E402
+from pysplitcodec.splitting.torch_graph import Graph  # noqa: E402
+from pysplitcodec.splitting.torch_trace import as_arguments  # noqa: E402
+
+# Architecture -> side of the square input, how many cuts it has.
+CUTS = {
+    "resnet18": (64, 22),
+    "resnet34": (64, 38),
+    "resnet50": (64, 38),
+    "mobilenet_v2": (64, 72),
+    "alexnet": (64, 21),
+    "vit_b_16": (64, 32),
+    "swin_t": (64, 43),
+}
+SLOW_CUTS = {
+    "resnet152": (64, 106),
+    "densenet169": (32, 24),
+    "densenet201": (32, 24),
+    "efficientnet_v2_s": (64, 81),
+    "vgg16": (32, 39),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def architectures():
+    """torchvision's models; beside another torch than its own, its C++ operators are missing."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("needs torchvision")
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+    yield pytest.importorskip("torchvision.models", reason="torchvision does not fit this torch")
+    library._destroy()
+
+
+def prove(model: nn.Module, example, inputs=None, tensors=1):
+    """Check that the halves equal the whole at every cut, in eval() mode; give the cuts."""
+    model.eval()
+    inputs = example if inputs is None else inputs
+    args, kwargs = (), {}
+    if isinstance(inputs, dict):
+        kwargs = inputs
+    else:
+        args = inputs if isinstance(inputs, tuple) else (inputs,)
+    # as `split` does, which records the model anew for each cut
+    graph = Graph(model, as_arguments(example))
+    cuts = torch_model._cuts(graph, tensors)
+    assert list(cuts.values()) == list_cuts(model, example, tensors)
+    names = set(model.state_dict())
+    with torch.no_grad():
+        whole = model(*args, **kwargs)
+        for node, cut in cuts.items():
+            needed = graph.head(node)
+            head, tail = extract(graph, needed, graph.crossing(needed))
+            sent = head(*args, **kwargs)
+            sent = sent if isinstance(sent, tuple) else (sent,)
+            if inputs is example:
+                assert [tuple(t.shape) for t in sent] == [t.shape for t in cut.tensors]
+            assert [str(t.dtype) for t in sent] == [f"torch.{t.dtype}" for t in cut.tensors]
+            before = [t.clone() for t in sent]
+            torch.testing.assert_close(tail(*sent), whole, rtol=0, atol=0, equal_nan=True)
+            assert all(torch.equal(*pair) for pair in zip(sent, before)), "the tail changed them"
+            assert {*head.state_dict(), *tail.state_dict()} == names
+    return list(cuts.values())
+
+
+def check_architecture(architectures, name: str, side: int, count: int) -> None:
+    options = {"image_size": side} if name.startswith("vit") else {}
+    model = getattr(architectures, name)(weights=None, **options)
+    cuts = prove(model, torch.randn(1, 3, side, side))
+    assert len(cuts) == count
+    assert len({cut.name for cut in cuts}) == count
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_every_cut_of(architectures, name: str) -> None:
+    check_architecture(architectures, name, *CUTS[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW_CUTS)
+def test_every_cut_of_large(architectures, name: str) -> None:
+    check_architecture(architectures, name, *SLOW_CUTS[name])
+
+
+class Residual(nn.Module):
+    """A block as in He et al., option A: the shortcut has no parameters."""
+
+    def __init__(self, planes_in: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(planes_in, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.widen = planes - planes_in
+        self.stride = stride
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.widen:
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = F.pad(x, (0, 0, 0, 0, self.widen // 2, self.widen // 2))
+        return F.relu(y + x)
+
+
+class CifarResNet(nn.Module):
+    """ResNet-20 for 32x32 images; parameters are named as in the checkpoint."""
+
+    def __init__(self, blocks: int = 3) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = self._layer(16, 16, blocks, 1)
+        self.layer2 = self._layer(16, 32, blocks, 2)
+        self.layer3 = self._layer(32, 64, blocks, 2)
+        self.linear = nn.Linear(64, 10)
+
+    @staticmethod
+    def _layer(planes_in: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+        rest = [Residual(planes, planes, 1) for _ in range(blocks - 1)]
+        return nn.Sequential(Residual(planes_in, planes, stride), *rest)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        x = F.avg_pool2d(x, x.size()[3])
+        return self.linear(x.view(x.size(0), -1))
+
+
+def test_trained_weights(data_dir: Path) -> None:
+    file = data_dir / "resnet-cifar10-pytorch" / "resnet20-12fca82f.th"
+    if not file.exists():
+        pytest.skip(f"{file} is missing")
+    stored = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+    model = CifarResNet()
+    model.load_state_dict({name.removeprefix("module."): t for name, t in stored.items()})
+    cuts = prove(model, torch.randn(2, 3, 32, 32), torch.randn(5, 3, 32, 32))
+    assert len(cuts) == 23
+    assert [cut.name for cut in cuts if "layer2" in cut.modules] == ["layer2.2.relu:2"]
+
+
+def test_cuts_say_what_they_are() -> None:
+    cuts = list_cuts(CifarResNet(), torch.randn(1, 3, 32, 32))
+    layer1, layer2 = (next(c for c in cuts if m in c.modules) for m in ("layer1.2", "layer2"))
+    assert (layer2.shape, layer2.dtype, layer2.elements) == ((1, 32, 16, 16), "float32", 8192)
+    assert (layer2.nbytes, layer2.after) == (32768, "relu")
+    assert layer1.modules == ("layer1.2", "layer1")
+    assert cuts[0].repeats is None
+    assert cuts[layer1.index].repeats == 0
+    assert [cut.index for cut in cuts] == list(range(len(cuts)))
+    before = [cut.operators_before for cut in cuts]
+    assert before == sorted(before)
+
+
+class TwoInputs(nn.Module):
+    """Two inputs that join late; outputs in a dict, one of them before the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(4, 6), nn.Linear(3, 6)
+        self.body, self.classes, self.box = nn.Linear(6, 6), nn.Linear(6, 2), nn.Linear(6, 4)
+
+    def forward(self, left, pair, *, scale: float = 2.0):
+        joined = self.left(left) + self.right(pair[0] - pair[1]) * scale
+        shared = torch.relu(self.body(joined))
+        box = self.box(shared)
+        return {"classes": self.classes(shared), "boxes": [box, (box * 2, joined)], "n": 3}
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_inputs_and_outputs_of_any_structure(named: bool) -> None:
+    left, pair = torch.randn(2, 4), [torch.randn(2, 3), torch.randn(2, 3)]
+    example = {"pair": pair, "left": left, "scale": 3.0} if named else (left, pair)
+    if named:
+        head, tail = split(TwoInputs().eval(), "add", {"left": left, "pair": pair})
+        assert tail(head(left=left, pair=pair))["n"] == 3
+        cuts = list_cuts(TwoInputs(), example)
+    else:
+        cuts = prove(TwoInputs(), example)
+    # what follows the sum needs it again: "joined" is an output too
+    assert [cut.name for cut in cuts] == ["add"]
+    several = list_cuts(TwoInputs(), example, tensors=2)
+    assert "body" in [cut.name for cut in several]
+
+
+class Features(NamedTuple):
+    small: object
+    large: object
+
+
+class Outputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.deep = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return Features(self.deep(x), x)
+
+
+def test_an_output_that_the_tail_passes_on() -> None:
+    x = torch.randn(2, 4)
+    (cut,) = prove(Outputs(), x)
+    assert cut.name == "stem"
+    head, tail = split(Outputs(), cut.name, x)
+    assert isinstance(tail(head(x)), Features)
+
+
+class Windows(nn.Module):
+    """Code that asks for shapes, as attention in windows and vision transformers do."""
+
+    def __init__(self, size: int = 4) -> None:
+        super().__init__()
+        self.size = size
+        self.embed = nn.Conv2d(3, 8, 2, 2)
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.table = nn.Parameter(torch.randn(7, 8))
+        self.register_buffer("index", torch.arange(7), persistent=False)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norm, self.out = nn.LayerNorm(8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.embed(x)
+        n, c, h, w = x.shape
+        if h % self.size:
+            x = F.pad(x, (0, 0, 0, self.size - h % self.size))
+            h = x.shape[2]
+        windows = x.view(n, c, h // self.size, self.size, w // self.size, self.size)
+        windows = windows.permute(0, 2, 4, 3, 5, 1).reshape(-1, self.size**2, c)
+        windows = torch.cat([self.token.expand(windows.shape[0], -1, -1), windows], 1)
+        bias = self.table[self.index].mean(0)
+        windows = self.norm(windows + bias)
+        windows = windows + self.attention(windows, windows, windows, need_weights=False)[0]
+        windows = windows[:, 0].view(n, -1, c)
+        return self.out(windows.mean(1) + bias)
+
+
+def test_control_flow_on_shapes() -> None:
+    cuts = prove(Windows(), torch.randn(1, 3, 12, 16))
+    assert len(cuts) > 10
+    # a batch of another size goes through the same halves
+    prove(Windows(), torch.randn(2, 3, 12, 16), torch.randn(3, 3, 12, 16))
+    prove(Windows(), torch.randn(1, 3, 12, 16), torch.randn(3, 3, 12, 16))
+    head, tail = split(Windows(), "norm", torch.randn(1, 3, 12, 16))
+    with pytest.raises(SplitError, match=r"input x has shape \(1, 3, 16, 16\)"):
+        head(torch.randn(1, 3, 16, 16))
+    with pytest.raises(SplitError, match="input norm has shape"):
+        tail(torch.randn(4, 5, 8))
+
+
+class ByBatch(nn.Module):
+    """Decides by the size of the batch, in one of several ways."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.first, self.last, self.way = nn.Linear(4, 4), nn.Linear(4, 4), way
+
+    def forward(self, x):
+        x = self.first(x)
+        if self.way == "more than one":
+            x = x - x.mean(0) if x.shape[0] > 1 else x
+        elif self.way == "three":
+            x = x * 2 if x.shape[0] == 3 else x
+        elif self.way == "len":
+            x = x / len(x)
+        elif self.way == "rows":
+            x = torch.stack([row * i for i, row in enumerate(x)])
+        else:
+            x = torch.cat([part + i for i, part in enumerate(x.split(2))])
+        return self.last(x)
+
+
+@pytest.mark.parametrize("way", ["more than one", "three", "len", "rows", "split"])
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_halves_refuse_a_batch_that_would_run_other_operators(way: str, batch: int) -> None:
+    model = ByBatch(way).eval()
+    prove(model, torch.randn(batch, 4))
+    for cut in list_cuts(model, torch.randn(batch, 4)):
+        head, tail = split(model, cut, torch.randn(batch, 4))
+        for other in (1, 2, 3, 5):
+            x = torch.randn(other, 4)
+            try:
+                got = tail(head(x))
+            except SplitError:
+                assert other != batch
+            else:
+                assert torch.equal(got, model(x))
+
+
+class InPlace(nn.Module):
+    """Writes into tensors through views, indexing and in-place operators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.first(x)
+        before = x.sum(1, keepdim=True)
+        view = x.view(-1, 2, 2)
+        view[:, 0] += 1
+        x[:, 3] = 0.5
+        y = self.relu(x)
+        y += before
+        z = self.last(y)
+        z[:, 0].mul_(3)
+        return z
+
+
+def test_operators_in_place() -> None:
+    prove(InPlace(), torch.randn(3, 4))
+    prove(InPlace(), torch.randn(3, 4), tensors=3)
+
+
+class Detector(nn.Module):
+    """Splits channels, concatenates earlier results and gives three scales, as YOLO does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.SiLU())
+        self.widen = nn.Conv2d(8, 8, 1)
+        self.inner = nn.Conv2d(4, 4, 3, 1, 1)
+        self.fuse = nn.Conv2d(12, 8, 1)
+        self.down = nn.Conv2d(8, 8, 3, 2, 1)
+        self.neck = nn.Conv2d(16, 8, 1)
+        self.heads = nn.ModuleList(nn.Conv2d(8, 5, 1) for _ in range(2))
+
+    def forward(self, x):
+        parts = list(self.widen(self.stem(x)).chunk(2, 1))
+        parts.append(self.inner(parts[-1]))
+        large = self.fuse(torch.cat(parts, 1))
+        small = self.down(large)
+        up = F.interpolate(small, scale_factor=2.0, mode="nearest")
+        large = self.neck(torch.cat([up, large], 1))
+        return [head(x) for head, x in zip(self.heads, (large, small))]
+
+
+def test_cuts_of_several_tensors() -> None:
+    x = torch.randn(1, 3, 32, 32)
+    single = prove(Detector(), x, torch.randn(2, 3, 64, 32))
+    assert [cut.name for cut in single] == ["stem.0", "stem.1", "stem.2", "widen", "cat", "fuse"]
+    several = prove(Detector(), x, tensors=2)
+    down = next(cut for cut in several if cut.name == "down")
+    assert [t.name for t in down.tensors] == ["fuse", "down"]
+    assert (down.elements, down.nbytes) == (2048 + 512, 4 * (2048 + 512))
+    with pytest.raises(SplitError, match="2 tensors are sent"):
+        down.shape  # noqa: B018
+    with pytest.raises(SplitError, match=r"would send 2 tensors \('fuse', 'down'\)"):
+        split(Detector(), "down", x)
+
+
+class Moody(nn.Module):
+    """Dropout as module and as function, BatchNorm, and a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(6, 8), nn.BatchNorm1d(8)
+        self.drop = nn.Dropout(0.5)
+        self.scale = nn.Parameter(torch.ones(8))
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.drop(self.norm(self.first(x)))
+        x = F.dropout(torch.relu(x * self.scale), 0.3, training=self.training)
+        x = F.dropout(x, 0.3 if self.training else 0.0)
+        return self.last(x)
+
+
+@pytest.mark.parametrize("split_in_training", [False, True])
+def test_train_and_eval(split_in_training: bool) -> None:
+    x = torch.randn(16, 6)
+    for index in range(len(list_cuts(Moody(), x))):
+        whole = Moody().train(split_in_training)
+        half_of = copy.deepcopy(whole)
+        halves = nn.Sequential(*split(half_of, index, x))
+        for training in (True, False, True):
+            halves.train(training)
+            whole.train(training)
+            torch.manual_seed(1)
+            want = whole(x)
+            torch.manual_seed(1)
+            got = halves(x)
+            assert torch.equal(got, want)
+            whole.zero_grad()
+            halves.zero_grad()
+            want.square().sum().backward()
+            got.square().sum().backward()
+        named = dict(half_of.named_parameters())
+        for name, parameter in whole.named_parameters():
+            assert torch.equal(named[name].grad, parameter.grad), name
+        for name, value in whole.state_dict().items():
+            assert torch.equal(half_of.state_dict()[name], value), name
+
+
+def test_a_frozen_part_stays_in_its_mode() -> None:
+    model = Moody().train()
+    model.norm.eval()
+    model.drop.eval()
+    list_cuts(model, torch.randn(4, 6))
+    assert [m.training for m in (model, model.norm, model.drop, model.last)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    head, _ = split(model, "drop", torch.randn(4, 6))
+    assert head.training
+    assert not head.norm.training
+
+
+class OtherInTraining(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.aside, self.last = nn.Linear(4, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.body(x)
+        if self.training:
+            return self.last(x), self.aside(x)
+        return self.last(x)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_halves_refuse_the_mode_with_other_operators(training: bool) -> None:
+    model = OtherInTraining().train(training)
+    x = torch.randn(2, 4)
+    head, tail = split(model, "body", x)
+    torch.testing.assert_close(tail(head(x)), model(x), rtol=0, atol=0)
+    feature = head(x)
+    for half, given in ((head, x), (tail, feature)):
+        half.train(not training)
+        with pytest.raises(SplitError, match="runs other operators in train"):
+            half(given)
+
+
+def test_splitting_leaves_the_model_as_it_was() -> None:
+    model = Moody().train()
+    before = copy.deepcopy(model.state_dict())
+    random = torch.get_rng_state()
+    split(model, "norm", torch.randn(4, 6, generator=torch.Generator().manual_seed(3)))
+    assert torch.equal(torch.get_rng_state(), random)
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert nn.Module.__call__ is nn.Module._wrapped_call_impl
+
+
+def test_halves_save_load_copy_and_export(tmp_path: Path) -> None:
+    model, x = Windows().eval(), torch.randn(1, 3, 16, 16)
+    head, tail = split(model, "norm", x)
+    want = model(x)
+    assert "index" not in tail.state_dict()
+    torch.save(tail.state_dict(), tmp_path / "tail.pt")
+    fresh = split(Windows().eval(), "norm", x).tail
+    fresh.load_state_dict(torch.load(tmp_path / "tail.pt", weights_only=True))
+    assert torch.equal(fresh(head(x)), want)
+    torch.save(tail, tmp_path / "whole_tail.pt")
+    loaded = torch.load(tmp_path / "whole_tail.pt", weights_only=False)
+    assert torch.equal(loaded(head(x)), want)
+    assert torch.equal(copy.deepcopy(tail)(copy.deepcopy(head)(x)), want)
+    exported = torch.export.export(head, (x,)).module()
+    assert torch.equal(tail(exported(x)), want)
+    # a half saved as a whole keeps to its mode as before
+    moody = split(Moody(), "norm", torch.randn(4, 6)).tail
+    torch.save(moody, tmp_path / "moody.pt")
+    moody = torch.load(tmp_path / "moody.pt", weights_only=False).eval()
+    y = torch.randn(4, 8)
+    assert torch.equal(moody(y), moody(y))
+
+
+def test_random_numbers_are_drawn_once() -> None:
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            noise = torch.rand(4)
+            return self.last(self.first(x) + noise) * noise
+
+    x = torch.randn(2, 4)
+    names = [cut.name for cut in list_cuts(Noisy(), x)]
+    assert "add" not in names
+    assert "last" not in names
+    with pytest.raises(SplitError, match=r"would send 2 tensors \('rand', 'last'\)"):
+        split(Noisy(), "last", x)
+
+
+def test_wrong_split_points() -> None:
+    model, x = CifarResNet(), torch.randn(1, 3, 32, 32)
+    with pytest.raises(SplitError, match=r"nothing named 'layer_2'.* similar names: .*'layer2'"):
+        split(model, "layer_2", x)
+    with pytest.raises(
+        SplitError,
+        match=r"'layer1.0.conv1' would send 2 tensors \('relu', 'layer1.0.conv1'\).*"
+        r"nearest before it is \d+, 'relu'.*nearest after it is \d+, 'layer1.0.add'",
+    ):
+        split(model, "layer1.0.conv1", x)
+    for at, text in (
+        ("x", "is an input of the model"),
+        ("linear", "is the model's output"),
+        (99, "there is no cut 99"),
+        (-1, "there is no cut -1"),
+        (list_cuts(Moody(), torch.randn(4, 6))[0], "belongs to another"),
+    ):
+        with pytest.raises(SplitError, match=text):
+            split(model, at, x)
+    with pytest.raises(ArgumentError, match="at must be"):
+        split(model, 1.5, x)
+
+
+def test_wrong_examples() -> None:
+    model = CifarResNet()
+    with pytest.raises(ArgumentError, match="needs an example"):
+        list_cuts(model)
+    with pytest.raises(ArgumentError, match="at least one tensor, not str"):
+        list_cuts(model, "image")
+    with pytest.raises(ArgumentError, match="positive int"):
+        list_cuts(model, torch.randn(1, 3, 32, 32), tensors=0)
+    with pytest.raises(SplitError, match=r"in 'conv1'|does not run on the example"):
+        list_cuts(model, torch.randn(1, 4, 32, 32))
+    with pytest.raises(SplitError, match="does not fit the model's forward"):
+        list_cuts(model, {"image": torch.randn(1, 3, 32, 32)})
+    with pytest.raises(ArgumentError, match="for PyTorch models"):
+        list_cuts(b"", example=torch.zeros(1))
+
+
+class ByValue(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(4, 4))
+
+    def forward(self, x):
+        x = self.inner(x)
+        return x if x.sum() > 0 else -x
+
+
+class Counting(nn.Module):
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.inner, self.in_place = nn.Linear(4, 4), in_place
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        if self.in_place:
+            self.calls += 1
+        else:
+            self.calls = self.calls + 1
+        return self.inner(x) * self.calls
+
+
+def test_models_that_cannot_be_split() -> None:
+    x = torch.randn(2, 4)
+    with pytest.raises(SplitError, match="depends on the values in a tensor"):
+        list_cuts(ByValue(), x)
+    for in_place in (True, False):
+        model = Counting(in_place)
+        with pytest.raises(SplitError, match="changes 'calls'"):
+            list_cuts(model, x)
+        assert type(model.calls) is torch.Tensor
+        assert model.calls == 0
+    assert list_cuts(nn.Linear(4, 4), x) == []
+    with pytest.raises(SplitError, match="cannot be cut anywhere"):
+        split(nn.Linear(4, 4), 0, x)
+
+
+def test_tied_weights() -> None:
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.body = nn.Embedding(9, 4), nn.Linear(4, 4)
+            self.out = nn.Linear(4, 9, bias=False)
+            self.out.weight = self.embed.weight
+
+        def forward(self, tokens):
+            return self.out(self.body(self.embed(tokens)))
+
+    model, tokens = Tied(), torch.tensor([[1, 2, 3]])
+    assert [cut.name for cut in prove(model, tokens)] == ["embed", "body"]
+    head, tail = split(model, "body", tokens)
+    assert head.embed.weight is tail.out.weight is model.embed.weight
+
+
+def test_torch_is_imported_for_torch_models_only() -> None:
+    code = (
+        "import sys, pysplitcodec.splitting as s\n"
+        "try: s.split('none.tflite', 0)\n"
+        "except (OSError, ValueError, ImportError): pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
