@@ -26,14 +26,14 @@ from pysplitcodec.splitting.torch_trace import as_arguments  # noqa: E402
 # Architecture -> side of the square input, how many cuts it has.
 CUTS = {
     "resnet18": (64, 22),
-    "resnet34": (64, 38),
-    "resnet50": (64, 38),
-    "mobilenet_v2": (64, 72),
     "alexnet": (64, 21),
-    "vit_b_16": (64, 32),
-    "swin_t": (64, 43),
 }
 SLOW_CUTS = {
+    "swin_t": (64, 43),
+    "vit_b_16": (64, 32),
+    "mobilenet_v2": (64, 72),
+    "resnet50": (64, 38),
+    "resnet34": (64, 38),
     "resnet152": (64, 106),
     "densenet169": (32, 24),
     "densenet201": (32, 24),
