@@ -348,7 +348,7 @@ def test_host_refuses(running: Running) -> None:
 
 
 class _Deaf:
-    def read(self, timeout_s: float) -> bytes:  # noqa: ARG002
+    def read(self, timeout_s: float) -> bytes:
         return b""
 
     def write(self, data: bytes) -> None:

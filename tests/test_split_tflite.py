@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pysplitcodec.errors import ArgumentError, MissingDependencyError, ModelError, SplitError
-from pysplitcodec.runtime import TFLiteModel
-from pysplitcodec.splitting import Cut, list_cuts, split
+from pysplitcodec.runtime import TensorInfo, TFLiteModel
+from pysplitcodec.splitting import Cut, Tensor, list_cuts, read_graph, split
 
 schema = pytest.importorskip(
     "ai_edge_litert.schema_py_generated", reason='needs "pysplitcodec[tflite]"'
@@ -142,27 +142,28 @@ def samples(model: TFLiteModel, count: int = 2) -> list[list[np.ndarray]]:
     return found
 
 
-def assert_exact(data: bytes, delegates: bool = True) -> list[Cut]:
+def assert_exact(data: bytes, delegates: bool = True, tensors: int = 1) -> list[Cut]:
     """Split `data` at every cut and compare the halves with the whole; return the cuts."""
     whole = TFLiteModel(data, delegates=delegates)
     inputs = samples(whole)
     expected = [whole(*arrays) for arrays in inputs]
-    cuts = list_cuts(data)
+    graph = read_graph(data)
+    cuts = graph.list_cuts(tensors)
     assert [cut.index for cut in cuts] == list(range(len(cuts)))
     for cut in cuts:
-        halves = split(data, cut)
+        halves = graph.split(cut)
         head = TFLiteModel(halves.head, delegates=delegates)
         tail = TFLiteModel(halves.tail, delegates=delegates)
         assert head.inputs == whole.inputs
         assert tail.outputs == whole.outputs
         assert head.outputs == tail.inputs
-        feature = head.outputs[0]
-        assert (feature.shape, feature.dtype) == (cut.shape, cut.dtype)
-        assert (feature.scale, feature.zero_point) == (cut.scale, cut.zero_point)
+        assert head.outputs == [
+            TensorInfo(t.name, t.shape, t.dtype, t.scale, t.zero_point) for t in cut.tensors
+        ]
         for arrays, outputs in zip(inputs, expected):
             sent = head(*arrays)
-            assert sent[0].nbytes == cut.nbytes
-            assert sent[0].size == cut.elements
+            assert sum(array.nbytes for array in sent) == cut.nbytes
+            assert sum(array.size for array in sent) == cut.elements
             for got, wanted in zip(tail(*sent), outputs):
                 assert got.dtype == wanted.dtype
                 np.testing.assert_array_equal(got, wanted, err_msg=f"{cut}")
@@ -235,9 +236,12 @@ def test_cuts_of_random_graphs(seed):
             continue
         head = needs[cut] - set(inputs)
         sent = {t for i, o in reads if o not in head for t in i if t in head or t in inputs}
-        if sent == {cut}:
-            wanted.append(cut)
-    assert [cut.tensor for cut in assert_exact(data)] == wanted
+        if cut in sent and not sent & {*inputs, *outputs}:
+            wanted.append(sorted(sent))
+    for most in (1, 2, 3):
+        cuts = assert_exact(data, tensors=most)
+        sent = [sorted(tensor.number for tensor in cut.tensors) for cut in cuts]
+        assert sent == [numbers for numbers in wanted if len(numbers) <= most]
 
 
 def test_weights_are_aligned_and_only_where_used():
@@ -592,10 +596,11 @@ def test_old_operator_codes_are_named():
 def test_quantisation_of_a_cut():
     cuts = list_cuts(data_file("mlperf-tiny-tflite/resnet8_cifar10_int8"))
     assert cuts[3].dtype == "int8"
-    assert cuts[3].scale == pytest.approx(0.127069, rel=1e-5)
-    assert cuts[3].zero_point == -128
+    assert cuts[3].tensor.scale == pytest.approx(0.127069, rel=1e-5)
+    assert cuts[3].tensor.zero_point == -128
     cuts = list_cuts(data_file("mlperf-tiny-tflite/resnet8_cifar10_fp32"))
-    assert (cuts[3].dtype, cuts[3].scale, cuts[3].zero_point) == ("float32", None, None)
+    sent = cuts[3].tensor
+    assert (sent.dtype, sent.scale, sent.zero_point) == ("float32", None, None)
 
 
 @pytest.mark.parametrize(
@@ -608,13 +613,41 @@ def test_quantisation_of_a_cut():
         ("in", "'in' is an input of the model"),
         ("out", "'out' is an output of the model"),
         ("w1", "'w1' does not depend on the model's input"),
-        ("summ", "no tensor named 'summ': the model has 2 cuts, 0 to 1; similar names: 'sum'"),
-        (Cut(0, 4, "x", (), "int8", None, None, "ADD", 1), "the cut at 'x' belongs to another"),
+        ("summ", "nothing named 'summ': the model has 2 cuts, 0 to 1; similar names: 'sum'"),
+        (Cut(0, "x", (Tensor(4, "x", (), "int8"),), "ADD", 1), "the cut at 'x' belongs to another"),
     ],
 )  # fmt: skip
 def test_impossible_cuts_say_what_is_possible(at, message):
     with pytest.raises(SplitError, match=message):
         split(skip_graph().pack(), at)
+
+
+def test_several_tensors():
+    data = skip_graph().pack()
+    halves = split(data, ["b", "a"])
+    assert [tensor.name for tensor in halves.cut.tensors] == ["a", "b"]
+    assert halves.cut.index == -1
+    assert [info.name for info in TFLiteModel(halves.tail).inputs] == ["a", "b"]
+    whole, (head, tail) = TFLiteModel(data), map(TFLiteModel, halves)
+    for arrays in samples(whole):
+        np.testing.assert_array_equal(tail(*head(*arrays))[0], whole(*arrays)[0])
+    cuts = list_cuts(data, tensors=2)
+    assert [cut.name for cut in cuts] == ["a", "b", "sum"]
+    assert [t.name for t in cuts[1].tensors] == ["a", "b"]
+    assert split(data, cuts[1]).head == split(data, "b", tensors=2).head == halves.head
+    assert split(data, ["sum"]).tail == split(data, "sum").tail
+    with pytest.raises(SplitError, match=r"2 tensors are sent at 'b': see .tensors"):
+        cuts[1].shape  # noqa: B018
+    with pytest.raises(SplitError, match="'b' need not be sent"):
+        split(data, ["sum", "b"])
+    with pytest.raises(SplitError, match="nothing named 'bb'"):
+        split(data, ["a", "bb"])
+    with pytest.raises(ArgumentError, match="names of the tensors"):
+        split(data, [])
+    with pytest.raises(ArgumentError, match="tensors must be a positive int, not 0"):
+        list_cuts(data, tensors=0)
+    with pytest.raises(ArgumentError, match="example is for PyTorch models"):
+        read_graph(data, np.zeros(4))
 
 
 def test_cut_of_the_wrong_type():
@@ -630,14 +663,14 @@ def test_names_that_are_absent_or_ambiguous():
         split(graph.pack(), "same")
     tensors["a"].name = None
     cut = list_cuts(graph.pack())[0]
-    assert cut.name == f"#{cut.tensor}"
+    assert cut.name == f"#{cut.tensor.number}"
     assert split(graph.pack(), cut.name).cut == cut
 
 
 def test_strings_cannot_be_sent():
     graph = skip_graph()
     graph.now.tensors[4].type = 5
-    with pytest.raises(SplitError, match="'a' is not an array of numbers"):
+    with pytest.raises(SplitError, match="'a', which ADD computes, is not an array of numbers"):
         split(graph.pack(), "a")
 
 

@@ -12,16 +12,11 @@ from typing import NamedTuple
 import pytest
 
 from pysplitcodec.errors import ArgumentError, SplitError
-from pysplitcodec.splitting import list_cuts, split
+from pysplitcodec.splitting import list_cuts, read_graph, split
 
 torch = pytest.importorskip("torch", reason="needs torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
-
-from pysplitcodec.splitting import torch_model  # noqa: E402
-from pysplitcodec.splitting.torch_extract import extract  # noqa: E402
-from pysplitcodec.splitting.torch_graph import Graph  # noqa: E402
-from pysplitcodec.splitting.torch_trace import as_arguments  # noqa: E402
 
 # Architecture -> side of the square input, how many cuts it has.
 CUTS = {
@@ -69,16 +64,14 @@ def prove(model: nn.Module, example, inputs=None, tensors=1):
         kwargs = inputs
     else:
         args = inputs if isinstance(inputs, tuple) else (inputs,)
-    # as `split` does, which records the model anew for each cut
-    graph = Graph(model, as_arguments(example))
-    cuts = torch_model._cuts(graph, tensors)
-    assert list(cuts.values()) == list_cuts(model, example, tensors)
+    graph = read_graph(model, example)
+    cuts = graph.list_cuts(tensors)
+    assert cuts == list_cuts(model, example=example, tensors=tensors)
     names = set(model.state_dict())
     with torch.no_grad():
         whole = model(*args, **kwargs)
-        for node, cut in cuts.items():
-            needed = graph.head(node)
-            head, tail = extract(graph, needed, graph.crossing(needed))
+        for cut in cuts:
+            head, tail = graph.split(cut)
             sent = head(*args, **kwargs)
             sent = sent if isinstance(sent, tuple) else (sent,)
             if inputs is example:
@@ -88,7 +81,7 @@ def prove(model: nn.Module, example, inputs=None, tensors=1):
             torch.testing.assert_close(tail(*sent), whole, rtol=0, atol=0, equal_nan=True)
             assert all(torch.equal(*pair) for pair in zip(sent, before)), "the tail changed them"
             assert {*head.state_dict(), *tail.state_dict()} == names
-    return list(cuts.values())
+    return cuts
 
 
 def check_architecture(architectures, name: str, side: int, count: int) -> None:
@@ -167,7 +160,7 @@ def test_trained_weights(data_dir: Path) -> None:
 
 
 def test_cuts_say_what_they_are() -> None:
-    cuts = list_cuts(CifarResNet(), torch.randn(1, 3, 32, 32))
+    cuts = list_cuts(CifarResNet(), example=torch.randn(1, 3, 32, 32))
     layer1, layer2 = (next(c for c in cuts if m in c.modules) for m in ("layer1.2", "layer2"))
     assert (layer2.shape, layer2.dtype, layer2.elements) == ((1, 32, 16, 16), "float32", 8192)
     assert (layer2.nbytes, layer2.after) == (32768, "relu")
@@ -199,14 +192,14 @@ def test_inputs_and_outputs_of_any_structure(named: bool) -> None:
     left, pair = torch.randn(2, 4), [torch.randn(2, 3), torch.randn(2, 3)]
     example = {"pair": pair, "left": left, "scale": 3.0} if named else (left, pair)
     if named:
-        head, tail = split(TwoInputs().eval(), "add", {"left": left, "pair": pair})
+        head, tail = split(TwoInputs().eval(), "add", example={"left": left, "pair": pair})
         assert tail(head(left=left, pair=pair))["n"] == 3
-        cuts = list_cuts(TwoInputs(), example)
+        cuts = list_cuts(TwoInputs(), example=example)
     else:
         cuts = prove(TwoInputs(), example)
     # what follows the sum needs it again: "joined" is an output too
     assert [cut.name for cut in cuts] == ["add"]
-    several = list_cuts(TwoInputs(), example, tensors=2)
+    several = list_cuts(TwoInputs(), example=example, tensors=2)
     assert "body" in [cut.name for cut in several]
 
 
@@ -229,7 +222,7 @@ def test_an_output_that_the_tail_passes_on() -> None:
     x = torch.randn(2, 4)
     (cut,) = prove(Outputs(), x)
     assert cut.name == "stem"
-    head, tail = split(Outputs(), cut.name, x)
+    head, tail = split(Outputs(), cut.name, example=x)
     assert isinstance(tail(head(x)), Features)
 
 
@@ -268,7 +261,7 @@ def test_control_flow_on_shapes() -> None:
     # a batch of another size goes through the same halves
     prove(Windows(), torch.randn(2, 3, 12, 16), torch.randn(3, 3, 12, 16))
     prove(Windows(), torch.randn(1, 3, 12, 16), torch.randn(3, 3, 12, 16))
-    head, tail = split(Windows(), "norm", torch.randn(1, 3, 12, 16))
+    head, tail = split(Windows(), "norm", example=torch.randn(1, 3, 12, 16))
     with pytest.raises(SplitError, match=r"input x has shape \(1, 3, 16, 16\)"):
         head(torch.randn(1, 3, 16, 16))
     with pytest.raises(SplitError, match="input norm has shape"):
@@ -302,8 +295,8 @@ class ByBatch(nn.Module):
 def test_halves_refuse_a_batch_that_would_run_other_operators(way: str, batch: int) -> None:
     model = ByBatch(way).eval()
     prove(model, torch.randn(batch, 4))
-    for cut in list_cuts(model, torch.randn(batch, 4)):
-        head, tail = split(model, cut, torch.randn(batch, 4))
+    for cut in list_cuts(model, example=torch.randn(batch, 4)):
+        head, tail = split(model, cut, example=torch.randn(batch, 4))
         for other in (1, 2, 3, 5):
             x = torch.randn(other, 4)
             try:
@@ -374,7 +367,14 @@ def test_cuts_of_several_tensors() -> None:
     with pytest.raises(SplitError, match="2 tensors are sent"):
         down.shape  # noqa: B018
     with pytest.raises(SplitError, match=r"would send 2 tensors \('fuse', 'down'\)"):
-        split(Detector(), "down", x)
+        split(Detector(), "down", example=x)
+    model = Detector().eval()
+    head, tail = split(model, ["down", "fuse"], example=x)
+    sent = head(x)
+    assert [tuple(tensor.shape) for tensor in sent] == [t.shape for t in down.tensors]
+    torch.testing.assert_close(tail(*sent), model(x), rtol=0, atol=0)
+    with pytest.raises(SplitError, match="'cat' need not be sent"):
+        split(model, ["fuse", "cat"], example=x)
 
 
 class Moody(nn.Module):
@@ -397,10 +397,10 @@ class Moody(nn.Module):
 @pytest.mark.parametrize("split_in_training", [False, True])
 def test_train_and_eval(split_in_training: bool) -> None:
     x = torch.randn(16, 6)
-    for index in range(len(list_cuts(Moody(), x))):
+    for index in range(len(list_cuts(Moody(), example=x))):
         whole = Moody().train(split_in_training)
         half_of = copy.deepcopy(whole)
-        halves = nn.Sequential(*split(half_of, index, x))
+        halves = nn.Sequential(*split(half_of, index, example=x))
         for training in (True, False, True):
             halves.train(training)
             whole.train(training)
@@ -424,14 +424,14 @@ def test_a_frozen_part_stays_in_its_mode() -> None:
     model = Moody().train()
     model.norm.eval()
     model.drop.eval()
-    list_cuts(model, torch.randn(4, 6))
+    list_cuts(model, example=torch.randn(4, 6))
     assert [m.training for m in (model, model.norm, model.drop, model.last)] == [
         True,
         False,
         False,
         True,
     ]
-    head, _ = split(model, "drop", torch.randn(4, 6))
+    head, _ = split(model, "drop", example=torch.randn(4, 6))
     assert head.training
     assert not head.norm.training
 
@@ -452,7 +452,7 @@ class OtherInTraining(nn.Module):
 def test_halves_refuse_the_mode_with_other_operators(training: bool) -> None:
     model = OtherInTraining().train(training)
     x = torch.randn(2, 4)
-    head, tail = split(model, "body", x)
+    head, tail = split(model, "body", example=x)
     torch.testing.assert_close(tail(head(x)), model(x), rtol=0, atol=0)
     feature = head(x)
     for half, given in ((head, x), (tail, feature)):
@@ -465,7 +465,7 @@ def test_splitting_leaves_the_model_as_it_was() -> None:
     model = Moody().train()
     before = copy.deepcopy(model.state_dict())
     random = torch.get_rng_state()
-    split(model, "norm", torch.randn(4, 6, generator=torch.Generator().manual_seed(3)))
+    split(model, "norm", example=torch.randn(4, 6, generator=torch.Generator().manual_seed(3)))
     assert torch.equal(torch.get_rng_state(), random)
     after = model.state_dict()
     assert list(after) == list(before)
@@ -475,11 +475,11 @@ def test_splitting_leaves_the_model_as_it_was() -> None:
 
 def test_halves_save_load_copy_and_export(tmp_path: Path) -> None:
     model, x = Windows().eval(), torch.randn(1, 3, 16, 16)
-    head, tail = split(model, "norm", x)
+    head, tail = split(model, "norm", example=x)
     want = model(x)
     assert "index" not in tail.state_dict()
     torch.save(tail.state_dict(), tmp_path / "tail.pt")
-    fresh = split(Windows().eval(), "norm", x).tail
+    fresh = split(Windows().eval(), "norm", example=x).tail
     fresh.load_state_dict(torch.load(tmp_path / "tail.pt", weights_only=True))
     assert torch.equal(fresh(head(x)), want)
     torch.save(tail, tmp_path / "whole_tail.pt")
@@ -489,7 +489,7 @@ def test_halves_save_load_copy_and_export(tmp_path: Path) -> None:
     exported = torch.export.export(head, (x,)).module()
     assert torch.equal(tail(exported(x)), want)
     # a half saved as a whole keeps to its mode as before
-    moody = split(Moody(), "norm", torch.randn(4, 6)).tail
+    moody = split(Moody(), "norm", example=torch.randn(4, 6)).tail
     torch.save(moody, tmp_path / "moody.pt")
     moody = torch.load(tmp_path / "moody.pt", weights_only=False).eval()
     y = torch.randn(4, 8)
@@ -507,34 +507,34 @@ def test_random_numbers_are_drawn_once() -> None:
             return self.last(self.first(x) + noise) * noise
 
     x = torch.randn(2, 4)
-    names = [cut.name for cut in list_cuts(Noisy(), x)]
+    names = [cut.name for cut in list_cuts(Noisy(), example=x)]
     assert "add" not in names
     assert "last" not in names
     with pytest.raises(SplitError, match=r"would send 2 tensors \('rand', 'last'\)"):
-        split(Noisy(), "last", x)
+        split(Noisy(), "last", example=x)
 
 
 def test_wrong_split_points() -> None:
     model, x = CifarResNet(), torch.randn(1, 3, 32, 32)
     with pytest.raises(SplitError, match=r"nothing named 'layer_2'.* similar names: .*'layer2'"):
-        split(model, "layer_2", x)
+        split(model, "layer_2", example=x)
     with pytest.raises(
         SplitError,
         match=r"'layer1.0.conv1' would send 2 tensors \('relu', 'layer1.0.conv1'\).*"
         r"nearest before it is \d+, 'relu'.*nearest after it is \d+, 'layer1.0.add'",
     ):
-        split(model, "layer1.0.conv1", x)
+        split(model, "layer1.0.conv1", example=x)
     for at, text in (
         ("x", "is an input of the model"),
         ("linear", "is the model's output"),
         (99, "there is no cut 99"),
         (-1, "there is no cut -1"),
-        (list_cuts(Moody(), torch.randn(4, 6))[0], "belongs to another"),
+        (list_cuts(Moody(), example=torch.randn(4, 6))[0], "belongs to another"),
     ):
         with pytest.raises(SplitError, match=text):
-            split(model, at, x)
+            split(model, at, example=x)
     with pytest.raises(ArgumentError, match="at must be"):
-        split(model, 1.5, x)
+        split(model, 1.5, example=x)
 
 
 def test_wrong_examples() -> None:
@@ -542,13 +542,13 @@ def test_wrong_examples() -> None:
     with pytest.raises(ArgumentError, match="needs an example"):
         list_cuts(model)
     with pytest.raises(ArgumentError, match="at least one tensor, not str"):
-        list_cuts(model, "image")
+        list_cuts(model, example="image")
     with pytest.raises(ArgumentError, match="positive int"):
-        list_cuts(model, torch.randn(1, 3, 32, 32), tensors=0)
+        list_cuts(model, example=torch.randn(1, 3, 32, 32), tensors=0)
     with pytest.raises(SplitError, match=r"in 'conv1'|does not run on the example"):
-        list_cuts(model, torch.randn(1, 4, 32, 32))
+        list_cuts(model, example=torch.randn(1, 4, 32, 32))
     with pytest.raises(SplitError, match="does not fit the model's forward"):
-        list_cuts(model, {"image": torch.randn(1, 3, 32, 32)})
+        list_cuts(model, example={"image": torch.randn(1, 3, 32, 32)})
     with pytest.raises(ArgumentError, match="for PyTorch models"):
         list_cuts(b"", example=torch.zeros(1))
 
@@ -580,16 +580,16 @@ class Counting(nn.Module):
 def test_models_that_cannot_be_split() -> None:
     x = torch.randn(2, 4)
     with pytest.raises(SplitError, match="depends on the values in a tensor"):
-        list_cuts(ByValue(), x)
+        list_cuts(ByValue(), example=x)
     for in_place in (True, False):
         model = Counting(in_place)
         with pytest.raises(SplitError, match="changes 'calls'"):
-            list_cuts(model, x)
+            list_cuts(model, example=x)
         assert type(model.calls) is torch.Tensor
         assert model.calls == 0
-    assert list_cuts(nn.Linear(4, 4), x) == []
+    assert list_cuts(nn.Linear(4, 4), example=x) == []
     with pytest.raises(SplitError, match="cannot be cut anywhere"):
-        split(nn.Linear(4, 4), 0, x)
+        split(nn.Linear(4, 4), 0, example=x)
 
 
 def test_tied_weights() -> None:
@@ -605,7 +605,7 @@ def test_tied_weights() -> None:
 
     model, tokens = Tied(), torch.tensor([[1, 2, 3]])
     assert [cut.name for cut in prove(model, tokens)] == ["embed", "body"]
-    head, tail = split(model, "body", tokens)
+    head, tail = split(model, "body", example=tokens)
     assert head.embed.weight is tail.out.weight is model.embed.weight
 
 

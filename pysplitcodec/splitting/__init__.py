@@ -9,49 +9,101 @@ import what they need when called.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, overload
+
+from pysplitcodec.errors import ArgumentError
 from pysplitcodec.runtime import ModelSource, model_format
-from pysplitcodec.splitting.cuts import At, Cut, Split
+from pysplitcodec.splitting.cuts import At, Cut, Split, Tensor
+from pysplitcodec.splitting.model_graph import ModelGraph
 from pysplitcodec.splitting.verify import Difference, verify
 
-__all__ = ["Cut", "Difference", "Split", "list_cuts", "split", "verify"]
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+__all__ = [
+    "Cut",
+    "Difference",
+    "ModelGraph",
+    "Split",
+    "Tensor",
+    "list_cuts",
+    "read_graph",
+    "split",
+    "verify",
+]
 
 
-def list_cuts(model: ModelSource) -> list[Cut]:
-    """Every tensor at which `model` can be cut, in the order of computation.
+@overload
+def read_graph(model: ModelSource) -> ModelGraph[bytes]: ...
+@overload
+def read_graph(model: Module, example: Any) -> ModelGraph[Module]: ...
+def read_graph(model: Any, example: Any = None) -> Any:
+    """Read `model` once, to list its cuts and to split it several times: see `ModelGraph`.
 
-    model: a TFLite or ONNX model, as a path or bytes.
-
-    A tensor qualifies when nothing else that depends on the input has to be sent with it. The
-    model's own inputs and outputs are left out.  The list may be empty.
+    model: a TFLite or ONNX model, as a path or bytes, or a `torch.nn.Module`.  example: of a
+    module, its input: a tensor, or a tuple of positional or a dict of named arguments.
 
     Raises ModelError if `model` is not sound, SplitError if it is of a kind that cannot be split
-    at all, MissingDependencyError without the extra "tflite" or "onnx".
+    at all, ArgumentError for an example that is missing or not needed, MissingDependencyError
+    without the extra "tflite" or "onnx".
     """
+    if _is_module(model):
+        from pysplitcodec.splitting.torch_model import TorchGraph
+
+        return TorchGraph(model, example)
+    if example is not None:
+        raise ArgumentError("example is for PyTorch models: a file says itself what it takes")
     if model_format(model) == "onnx":
-        from pysplitcodec.splitting import onnx_cuts
+        from pysplitcodec.splitting.onnx_cuts import OnnxGraph
 
-        return onnx_cuts.list_cuts(model)
-    from pysplitcodec.splitting import tflite
+        return OnnxGraph(model)
+    from pysplitcodec.splitting.tflite import TFLiteGraph
 
-    return tflite.list_cuts(model)
+    return TFLiteGraph(model)
 
 
-def split(model: ModelSource, at: At) -> Split:
-    """Cut `model` in two at `at`: a Cut, its number, or the tensor's name.
+@overload
+def list_cuts(model: ModelSource, *, tensors: int = 1) -> list[Cut]: ...
+@overload
+def list_cuts(model: Module, *, example: Any, tensors: int = 1) -> list[Cut]: ...
+def list_cuts(model: Any, *, example: Any = None, tensors: int = 1) -> list[Cut]:
+    """Every tensor at which `model` can be cut, in the order of computation.
 
-    model: a TFLite or ONNX model, as a path or bytes; the halves are of the same format.  at: of
-    an ONNX model also a list of names of tensors that are to be sent together.
+    model, example: as for `read_graph`.  tensors: how many tensors may be sent at a cut.
 
-    The head takes the model's inputs and gives the tensor; the tail takes the tensor and gives
-    the model's outputs.
+    A tensor qualifies when no more than these have to be sent: itself, and what else depends on
+    the input and is needed behind it. The model's own inputs and outputs are left out.  The list
+    may be empty.
+
+    Raises as `read_graph`; ArgumentError unless `tensors` is positive.
+    """
+    return read_graph(model, example).list_cuts(tensors)
+
+
+@overload
+def split(model: ModelSource, at: At, *, tensors: int = 1) -> Split[bytes]: ...
+@overload
+def split(model: Module, at: At, *, example: Any, tensors: int = 1) -> Split[Module]: ...
+def split(model: Any, at: At, *, example: Any = None, tensors: int = 1) -> Split[Any]:
+    """Cut `model` in two at `at`: `head, tail = split(model, at)`.
+
+    model, example, tensors: as for `list_cuts`; numbers of cuts depend on `tensors`.  at: a Cut,
+    its number, the name of its tensor or of a module that returns it, or a list of names of
+    tensors that are to be sent together.
+
+    The head takes the model's inputs and gives the tensors; the tail takes the tensors and gives
+    the model's outputs.  Of files the halves are files of the same format, as bytes, of a module
+    they are modules, which share its modules and parameters.
 
     Raises SplitError, which says what is in the way and what could be had instead, if the model
     cannot be cut there; otherwise as `list_cuts`.
     """
-    if model_format(model) == "onnx":
-        from pysplitcodec.splitting import onnx_cuts
+    return read_graph(model, example).split(at, tensors)
 
-        return onnx_cuts.split(model, at)
-    from pysplitcodec.splitting import tflite
 
-    return tflite.split(model, at)
+def _is_module(model: object) -> bool:
+    """Whether `model` is a torch.nn.Module, without importing torch."""
+    return any(
+        kind.__name__ == "Module" and kind.__module__ == "torch.nn.modules.module"
+        for kind in type(model).__mro__
+    )

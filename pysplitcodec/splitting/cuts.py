@@ -5,78 +5,124 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Callable, NamedTuple, Union
-
-import numpy as np
+from typing import Callable, Generic, NamedTuple, TypeVar, Union
 
 from pysplitcodec.errors import ArgumentError, SplitError
 
+Half = TypeVar("Half")
+
 
 @dataclass(frozen=True)
-class Cut:
-    """A tensor at which a model can be cut so that this tensor alone is sent.
+class Tensor:
+    """A tensor of a model.
 
-    index: number of the cut, from 0, along the graph; -1 for one of several tensors that only
-        together are a cut.
-    tensor: number of the tensor: in subgraph 0 of a TFLite model, among the inputs and then the
-        operators' outputs of an ONNX model.
-    name: name of the tensor, or "#7" for tensor 7 if it has none.
+    number: its place in subgraph 0 of a TFLite model, among the inputs and then the operators'
+        outputs of an ONNX model, in the order of computation of a PyTorch model.
+    name: its name, or "#7" for tensor 7 if it has none; in a PyTorch model the path in
+        `named_modules()` of the module that gives it, ":2" for a second call, or path of the
+        module whose code made it and the operator, "layer1.0.add".
     shape: its static shape; a dimension that varies has the value a TFLite file gives, usually 1,
-        and in an ONNX model what it has where the inputs' free dimensions are 1, or 1 if neither
-        shape inference nor a run can tell.
-    dtype: name of its numpy dtype.
+        in a PyTorch model that for the example, and in an ONNX model what it has where the
+        inputs' free dimensions are 1, or 1 if neither shape inference nor a run can tell.
+    dtype: name of its dtype in numpy, or in torch if numpy has none.
     scale, zero_point: real value = scale * (value - zero_point); None unless the whole tensor is
         quantised with one pair.
-    after: the operator that computes it, such as "CONV_2D" or "CUSTOM name".
-    operators_before: how many operators the head has.
     """
 
-    index: int
-    tensor: int
+    number: int
     name: str
     shape: tuple[int, ...]
     dtype: str
-    scale: float | None
-    zero_point: int | None
-    after: str
-    operators_before: int
+    scale: float | None = None
+    zero_point: int | None = None
 
     @property
     def elements(self) -> int:
-        """How many numbers are sent for one run."""
+        """How many numbers it holds."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Size of the tensor as it is, in bytes."""
-        return self.elements * np.dtype(self.dtype).itemsize
+        """Its size as it is, in bytes."""
+        bits = re.search(r"\d+", self.dtype)  # "bool" has none
+        return self.elements * (int(bits.group()) // 8 if bits else 1)
 
 
 @dataclass(frozen=True)
-class Split:
-    """The two halves of a model, as files of its format: `head, tail = split(model, at)`.
+class Cut:
+    """A place at which a model can be cut: a tensor, whose head is what this tensor needs.
 
-    cuts: the tensors that are sent, in the order of the head's outputs.
+    index: number of the cut, from 0, along the graph; -1 if it was made of a list of names.
+    name: name of the tensor.
+    tensors: what is sent, in the order of computation: that tensor alone, unless more were asked
+        for.
+    after: the operator that computes the tensor, such as "CONV_2D", "Conv", "CUSTOM name".
+    operators_before: how many operators the head has.
+    modules: of a PyTorch model, paths of all modules that return the tensor, such as "layer1.0"
+        and "layer1".
+    repeats: index of the first cut that sends tensors of the same shapes and dtypes, None if it
+        is this one.
     """
 
-    head: bytes
-    tail: bytes
-    cuts: tuple[Cut, ...]
+    index: int
+    name: str
+    tensors: tuple[Tensor, ...]
+    after: str
+    operators_before: int
+    modules: tuple[str, ...] = ()
+    repeats: int | None = None
 
-    def __iter__(self) -> Iterator[bytes]:
+    @property
+    def tensor(self) -> Tensor:
+        """The tensor that is sent.  Raises SplitError where there are several."""
+        if len(self.tensors) > 1:
+            raise SplitError(
+                f"{len(self.tensors)} tensors are sent at {short(self.name)}: see .tensors"
+            )
+        return self.tensors[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the one tensor."""
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> str:
+        """Name of the one tensor's dtype."""
+        return self.tensor.dtype
+
+    @property
+    def elements(self) -> int:
+        """How many numbers are sent for one run."""
+        return sum(tensor.elements for tensor in self.tensors)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the tensors as they are, in bytes."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class Split(Generic[Half]):
+    """The two halves of a model: `head, tail = split(model, at)`.
+
+    head, tail: files of the model's format, as bytes; of a PyTorch model `torch.nn.Module`s.
+    """
+
+    head: Half
+    tail: Half
+    cut: Cut
+
+    def __iter__(self) -> Iterator[Half]:
         """Give head, then tail."""
         yield self.head
         yield self.tail
 
-    @property
-    def cut(self) -> Cut:
-        """The tensor that is sent; the first where there are several."""
-        return self.cuts[0]
 
-
-# Several names, where the model's format allows it, are tensors to be sent together.
+# Several names are tensors to be sent together.
 At = Union[Cut, int, str, Sequence[str]]
 
 
@@ -87,24 +133,19 @@ class Obstacle(NamedTuple):
     operators_before: int
 
 
-def find(cuts: Sequence[Cut], at: At, obstacle: Callable[[str], Obstacle | None]) -> Cut:
-    """The one of `cuts` that `at` means.
+def find(cuts: Sequence[Cut], at: int | str, obstacle: Callable[[str], Obstacle | None]) -> Cut:
+    """The one of `cuts` that has the number or the name `at`.
 
     obstacle: what is in the way of cutting at the tensor of a name that is no cut, None if there
     is no such tensor.  Raises SplitError, which says what could be had instead.
     """
-    if isinstance(at, Cut):
-        for cut in cuts:
-            if cut.tensor == at.tensor and cut.name == at.name:
-                return cut
-        raise SplitError(f"the cut at {short(at.name)} belongs to another model")
     if isinstance(at, str):
         return _find_name(cuts, at, obstacle)
     try:
-        number = operator.index(at)  # type: ignore[arg-type]
+        number = operator.index(at)
     except TypeError:
         raise ArgumentError(
-            f"at must be a Cut, a cut's number or a tensor's name, not {type(at).__name__}"
+            f"at must be a Cut, a cut's number, a tensor's name or several, not {type(at).__name__}"
         ) from None
     if not 0 <= number < len(cuts):
         raise SplitError(f"there is no cut {number}: {_how_many(cuts)}")
@@ -113,9 +154,10 @@ def find(cuts: Sequence[Cut], at: At, obstacle: Callable[[str], Obstacle | None]
 
 def unknown_name(cuts: Sequence[Cut], name: str) -> SplitError:
     """What to raise where the model has no tensor `name`."""
-    close = difflib.get_close_matches(name, [cut.name for cut in cuts], n=3, cutoff=0.5)
+    known = dict.fromkeys(known for cut in cuts for known in (cut.name, *cut.modules))
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"; similar names: {', '.join(map(short, close))}" if close else ""
-    return SplitError(f"the model has no tensor named {short(name)}: {_how_many(cuts)}{hint}")
+    return SplitError(f"the model has nothing named {short(name)}: {_how_many(cuts)}{hint}")
 
 
 def crossing_text(at: str, tensors: Sequence[str]) -> str:
@@ -130,7 +172,9 @@ def short(name: str) -> str:
 
 
 def _find_name(cuts: Sequence[Cut], name: str, obstacle: Callable[[str], Obstacle | None]) -> Cut:
-    found = [cut for cut in cuts if cut.name == name]
+    found = [cut for cut in cuts if cut.name == name] or [
+        cut for cut in cuts if name in cut.modules
+    ]
     if len(found) == 1:
         return found[0]
     if found:
@@ -144,7 +188,7 @@ def _find_name(cuts: Sequence[Cut], name: str, obstacle: Callable[[str], Obstacl
 
 def _how_many(cuts: Sequence[Cut]) -> str:
     if not cuts:
-        return "the model cannot be cut at any single tensor"
+        return "the model cannot be cut anywhere"
     if len(cuts) == 1:
         return f"the model has one cut, 0, at {short(cuts[0].name)}"
     return f"the model has {len(cuts)} cuts, 0 to {len(cuts) - 1}"

@@ -12,138 +12,98 @@ needs are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
-from pysplitcodec.errors import ArgumentError, SplitError
 from pysplitcodec.runtime import ModelSource
-from pysplitcodec.splitting.cuts import (
-    At,
-    Cut,
-    Obstacle,
-    Split,
-    crossing_text,
-    find,
-    short,
-    unknown_name,
-)
+from pysplitcodec.splitting import onnx_types
+from pysplitcodec.splitting.cuts import Tensor, short
+from pysplitcodec.splitting.model_graph import ModelGraph
 from pysplitcodec.splitting.onnx_extract import extract, value_info
 from pysplitcodec.splitting.onnx_file import package, read_model
 from pysplitcodec.splitting.onnx_graph import Graph
-from pysplitcodec.splitting.onnx_types import Tensor, tensors_of
 
 # What has the scale and zero point of its first input as its second and third.
 _QUANTISED_INPUT = ("DequantizeLinear", "QLinear")
 
 
-def list_cuts(model: ModelSource) -> list[Cut]:
-    """As `pysplitcodec.splitting.list_cuts`, for an ONNX model."""
-    return _cuts(Graph(read_model(model)))[0]
+class OnnxGraph(ModelGraph[bytes]):
+    """An ONNX model (path or bytes) to be cut.
 
+    Raises ModelError if `model` is not a sound ONNX model, MissingDependencyError without the
+    extra "onnx".
+    """
 
-def split(model: ModelSource, at: At) -> Split:
-    """As `pysplitcodec.splitting.split`, for an ONNX model."""
-    graph = Graph(read_model(model))
-    cuts, tensors = _cuts(graph)
-    if isinstance(at, (list, tuple)):
-        names = _several(graph, cuts, at)
-        tensors = tensors_of(graph, names)
-        for name in names:
-            if name not in tensors:
-                raise SplitError(_unsendable(graph, name))
-        sent = tuple(_cut(graph, name, -1, tensors[name]) for name in names)
-    else:
-        sent = (find(cuts, at, lambda name: _obstacle(graph, name)),)
-    head = graph.head(cut.name for cut in sent)
-    between = [value_info(cut.name, tensors[cut.name].type) for cut in sent]
-    old = graph.model.graph
-    return Split(
-        head=extract(graph, head, [i for i in old.input if i.name in graph.inputs], between),
-        tail=extract(graph, graph.tail(head), between, old.output),
-        cuts=sent,
-    )
+    def __init__(self, model: ModelSource) -> None:
+        super().__init__()
+        self.graph = Graph(read_model(model))
+        self._types: dict[str, onnx_types.Tensor | None] = {}
 
+    def halves(self, sent: Sequence[int]) -> tuple[bytes, bytes]:
+        """As `ModelGraph.halves`."""
+        names = [self._name(number) for number in sent]
+        types = self._typed(names)
+        between = [value_info(name, types[name].type) for name in names]
+        old, head = self.graph.model.graph, self.graph.head(names)
+        inputs = [given for given in old.input if given.name in self.graph.inputs]
+        return (
+            extract(self.graph, head, inputs, between),
+            extract(self.graph, self.graph.tail(head), between, old.output),
+        )
 
-def _cuts(graph: Graph) -> tuple[list[Cut], dict[str, Tensor]]:
-    tensors = tensors_of(graph, graph.single_cuts())
-    cuts = [_cut(graph, name, index, t) for index, (name, t) in enumerate(tensors.items())]
-    return cuts, tensors
+    def _candidates(self, tensors: int) -> Iterable[int]:
+        names = self.graph.single_cuts() if tensors == 1 else self.graph.producer
+        return (self.graph.numbers[name] for name in names)
 
+    def _find(self, name: str) -> list[int]:
+        return [self.graph.numbers[name]] if name in self.graph.numbers else []
 
-def _cut(graph: Graph, name: str, index: int, tensor: Tensor) -> Cut:
-    scale, zero_point = _quantisation(graph, name)
-    return Cut(
-        index=index,
-        tensor=graph.numbers[name],
-        name=name,
-        shape=tensor.shape,
-        dtype=tensor.dtype,
-        scale=scale,
-        zero_point=zero_point,
-        after=graph.nodes[graph.producer[name]].name,
-        operators_before=_operators(graph, name),
-    )
+    def _name(self, tensor: int) -> str:
+        return self._all_names[tensor]
 
+    def _after(self, tensor: int) -> str:
+        return self.graph.nodes[self.graph.producer[self._name(tensor)]].name
 
-def _operators(graph: Graph, name: str) -> int:
-    return bin(graph.head([name])).count("1")
+    def _head(self, tensors: Iterable[int]) -> int:
+        return self.graph.head(map(self._name, tensors))
 
+    def _crossing(self, head: int) -> list[int]:
+        return [self.graph.numbers[name] for name in self.graph.crossing(head)]
 
-def _several(graph: Graph, cuts: Sequence[Cut], at: Sequence[str]) -> list[str]:
-    """`at` in graph order, if these tensors and no others cross where they are computed."""
-    if not at or not all(isinstance(name, str) for name in at):
-        raise ArgumentError("at must hold the names of the tensors to be sent, as strings")
-    for name in at:
-        if name not in graph.numbers and name not in graph.initialisers:
-            raise unknown_name(cuts, name)
-        reason = _never(graph, name)
-        if reason:
-            raise SplitError(reason)
-    crossing = graph.crossing(graph.head(at))
-    if set(crossing) - set(at):
-        raise SplitError(crossing_text(", ".join(map(short, at)), crossing))
-    for name in at:
-        if name not in crossing:
-            raise SplitError(f"{short(name)} need not be sent: no node after the cut reads it")
-    return crossing
-
-
-def _obstacle(graph: Graph, name: str) -> Obstacle | None:
-    """Why `graph` cannot be cut at `name`, which is none of its cuts."""
-    if name not in graph.numbers and name not in graph.initialisers:
+    def _never(self, tensor: int) -> str | None:
+        name = self._name(tensor)
+        if name in self.graph.inputs:
+            return f"{short(name)} is an input of the model: the head would be empty"
+        if name in self.graph.outputs:
+            return f"{short(name)} is an output of the model"
+        if self.graph.is_constant(name) or not self.graph.reads_input(self.graph.head([name])):
+            return f"{short(name)} does not depend on the model's input"
         return None
-    return Obstacle(_reason(graph, name), _operators(graph, name))
 
+    def _tensors(self, numbers: Iterable[int]) -> dict[int, Tensor]:
+        numbers = list(numbers)
+        types = self._typed([self._name(number) for number in numbers])
+        found = {}
+        for number in numbers:
+            name = self._name(number)
+            if name in types:
+                kind, quantised = types[name], _quantisation(self.graph, name)
+                found[number] = Tensor(number, name, kind.shape, kind.dtype, *quantised)
+        return found
 
-def _reason(graph: Graph, name: str) -> str:
-    reason = _never(graph, name)
-    if reason:
-        return reason
-    crossing = graph.crossing(graph.head([name]))
-    if name not in crossing:
-        return f"no output of the model needs {short(name)}"
-    if len(crossing) > 1:
-        return crossing_text(short(name), crossing)
-    return _unsendable(graph, name)
+    def _typed(self, names: Sequence[str]) -> dict[str, onnx_types.Tensor]:
+        """As `tensors_of`, which may have to run the model: asked once for each name."""
+        asked = [name for name in names if name not in self._types]
+        if asked:
+            found = onnx_types.tensors_of(self.graph, asked)
+            self._types.update((name, found.get(name)) for name in asked)
+        known = {name: self._types[name] for name in names}
+        return {name: kind for name, kind in known.items() if kind is not None}
 
-
-def _never(graph: Graph, name: str) -> str | None:
-    """Why no cut has `name` among its tensors, None if one may."""
-    if name in graph.inputs:
-        return f"{short(name)} is an input of the model: the head would be empty"
-    if name in graph.outputs:
-        return f"{short(name)} is an output of the model"
-    if graph.is_constant(name) or not graph.reads_input(graph.head([name])):
-        return f"{short(name)} does not depend on the model's input"
-    return None
-
-
-def _unsendable(graph: Graph, name: str) -> str:
-    node = graph.nodes[graph.producer[name]].name
-    return (
-        f"{short(name)}, which {node} computes, is not an array of numbers of a common type, "
-        "or of a type and shape that neither shape inference nor a run can tell"
-    )
+    @cached_property
+    def _all_names(self) -> list[str]:
+        return list(self.graph.numbers)
 
 
 def _quantisation(graph: Graph, name: str) -> tuple[float | None, int | None]:

@@ -53,12 +53,13 @@ class Graph:
         self.outputs = tuple(output.name for output in graph.output)
         self.nodes = [_node(node) for node in graph.node]
         self.producer = {t: i for i, node in enumerate(self.nodes) for t in node.outputs}
-        # Number of every tensor that is computed or given, see `Cut.tensor`.
-        self.numbers = {t: i for i, t in enumerate((*self.inputs, *self.producer))}
+        # Number of every tensor, see `Tensor.number`.
+        tensors = dict.fromkeys((*self.inputs, *self.producer, *self.initialisers))
+        self.numbers = {t: i for i, t in enumerate(tensors)}
 
         # The caller, who takes the outputs, counts as one more node, behind the last.
         caller = 1 << len(self.nodes)
-        self._consumers = dict.fromkeys((*self.numbers, *self.initialisers), 0)
+        self._consumers = dict.fromkeys(self.numbers, 0)
         for number, node in enumerate(self.nodes):
             for tensor in node.inputs:
                 self._check(tensor, number)

@@ -1,4 +1,4 @@
-"""Cutting a TFLite model in two at one tensor.
+"""Cutting a TFLite model in two at one tensor, or at several.
 
 The head holds the operators that the tensor needs and the tail all others, so that tail(head(x))
 computes what the whole model computes, operator by operator.  The halves are complete TFLite
@@ -12,10 +12,12 @@ Operators that no output needs are dropped.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pysplitcodec.runtime import ModelSource
-from pysplitcodec.splitting.cuts import At, Cut, Obstacle, Split, crossing_text, find, short
+from pysplitcodec.splitting.cuts import Tensor, short
+from pysplitcodec.splitting.model_graph import ModelGraph
 from pysplitcodec.splitting.tflite_extract import extract
 from pysplitcodec.splitting.tflite_file import read_model
 from pysplitcodec.splitting.tflite_graph import Graph
@@ -40,71 +42,79 @@ _DTYPES = {
 }
 
 
-def list_cuts(model: ModelSource) -> list[Cut]:
-    """Every tensor at which `model` (path or bytes) can be cut, in the order of computation.
-
-    A tensor qualifies when nothing else that depends on the input has to be sent with it. The
-    model's own inputs and outputs are left out.  The list may be empty.
+class TFLiteGraph(ModelGraph[bytes]):
+    """A TFLite model (path or bytes) to be cut.
 
     Raises ModelError if `model` is not a sound TFLite model, SplitError if it is of a kind that
     cannot be split at all, MissingDependencyError without the extra "tflite".
     """
-    return _cuts(Graph(read_model(model)))
 
+    def __init__(self, model: ModelSource) -> None:
+        super().__init__()
+        self.graph = Graph(read_model(model))
 
-def split(model: ModelSource, at: At) -> Split:
-    """Cut `model` (path or bytes) in two at `at`: a Cut, its number, or the tensor's name.
+    def halves(self, sent: Sequence[int]) -> tuple[bytes, bytes]:
+        """As `ModelGraph.halves`."""
+        head = self._head(sent)
+        return (
+            extract(self.graph, head, self.graph.inputs, sent),
+            extract(self.graph, self.graph.tail(head), sent, self.graph.outputs),
+        )
 
-    The head takes the model's inputs and gives the tensor; the tail takes the tensor and gives
-    the model's outputs.
+    def _candidates(self, tensors: int) -> Iterable[int]:
+        return (tensor for operator in self.graph.operators for tensor in operator.outputs)
 
-    Raises SplitError, which says what is in the way and what could be had instead, if the model
-    cannot be cut there; otherwise as `list_cuts`.
-    """
-    graph = Graph(read_model(model))
+    def _find(self, name: str) -> list[int]:
+        return [t for t in range(len(self.graph.tensors)) if self.graph.name(t) == name]
 
-    def obstacle(name: str) -> Obstacle | None:
-        for tensor in range(len(graph.tensors)):
-            if graph.name(tensor) == name:
-                return Obstacle(str(_obstacle(graph, tensor)), _operators(graph, tensor))
+    def _name(self, tensor: int) -> str:
+        return self.graph.name(tensor)
+
+    def _after(self, tensor: int) -> str:
+        return self.graph.operators[self.graph.producer[tensor]].name
+
+    def _head(self, tensors: Iterable[int]) -> int:
+        head = 0
+        for tensor in tensors:
+            head |= self.graph.head(tensor)
+        return head
+
+    def _crossing(self, head: int) -> list[int]:
+        return list(self.graph.crossing(head))
+
+    def _never(self, tensor: int) -> str | None:
+        name = short(self.graph.name(tensor))
+        if tensor in self.graph.inputs:
+            return f"{name} is an input of the model: the head would be empty"
+        if tensor in self.graph.outputs:
+            return f"{name} is an output of the model"
+        graph = self.graph
+        constant = graph.is_variable(tensor) or graph.is_constant(tensor)
+        if constant or not graph.reads_input(graph.head(tensor)):
+            return f"{name} does not depend on the model's input"
         return None
 
-    cut = find(_cuts(graph), at, obstacle)
-    head = graph.head(cut.tensor)
-    return Split(
-        head=extract(graph, head, graph.inputs, [cut.tensor]),
-        tail=extract(graph, graph.tail(head), [cut.tensor], graph.outputs),
-        cuts=(cut,),
-    )
+    def _shared_state(self, at: str, crossing: Sequence[int]) -> str | None:
+        for tensor in crossing:
+            if self.graph.is_variable(tensor):
+                return (
+                    f"cutting at {at} would part the users of the variable "
+                    f"{short(self.graph.name(tensor))}, which keeps its value from one run to the "
+                    "next"
+                )
+        return None
 
-
-def _cuts(graph: Graph) -> list[Cut]:
-    cuts: list[Cut] = []
-    for number, after in enumerate(graph.operators):
-        for tensor in after.outputs:
-            if _obstacle(graph, tensor) is None:
-                cuts.append(_cut(graph, tensor, len(cuts), graph.operators[number].name))
-    return cuts
-
-
-def _cut(graph: Graph, tensor: int, index: int, after: str) -> Cut:
-    stored = graph.tensors[tensor]
-    scale, zero_point = _quantisation(stored.quantization)
-    return Cut(
-        index=index,
-        tensor=tensor,
-        name=graph.name(tensor),
-        shape=() if stored.shape is None else tuple(int(size) for size in stored.shape),
-        dtype=_DTYPES[stored.type],
-        scale=scale,
-        zero_point=zero_point,
-        after=after,
-        operators_before=_operators(graph, tensor),
-    )
-
-
-def _operators(graph: Graph, tensor: int) -> int:
-    return bin(graph.head(tensor)).count("1")
+    def _tensors(self, numbers: Iterable[int]) -> dict[int, Tensor]:
+        found = {}
+        for number in numbers:
+            stored = self.graph.tensors[number]
+            if stored.type in _DTYPES:
+                shape = () if stored.shape is None else tuple(int(size) for size in stored.shape)
+                name, dtype = self.graph.name(number), _DTYPES[stored.type]
+                found[number] = Tensor(
+                    number, name, shape, dtype, *_quantisation(stored.quantization)
+                )
+        return found
 
 
 def _quantisation(stored: Any) -> tuple[float | None, int | None]:
@@ -112,32 +122,3 @@ def _quantisation(stored: Any) -> tuple[float | None, int | None]:
         return None, None
     zero_point = 0 if stored.zeroPoint is None or not len(stored.zeroPoint) else stored.zeroPoint[0]
     return float(stored.scale[0]), int(zero_point)
-
-
-def _obstacle(graph: Graph, tensor: int) -> str | None:
-    """Why `graph` cannot be cut at `tensor`, None if it can."""
-    name = short(graph.name(tensor))
-    if tensor in graph.inputs:
-        return f"{name} is an input of the model: the head would be empty"
-    if tensor in graph.outputs:
-        return f"{name} is an output of the model"
-    if graph.is_variable(tensor) or graph.is_constant(tensor):
-        return f"{name} does not depend on the model's input"
-    if graph.tensors[tensor].type not in _DTYPES:
-        return f"{name} is not an array of numbers of a common type"
-    head = graph.head(tensor)
-    crossing = list(graph.crossing(head))
-    state = [t for t in crossing if graph.is_variable(t)]
-    if state:
-        variable = short(graph.name(state[0]))
-        return (
-            f"cutting at {name} would part the users of the variable {variable}, "
-            "which keeps its value from one run to the next"
-        )
-    if crossing != [tensor]:
-        if tensor not in crossing:
-            return f"no output of the model needs {name}"
-        return crossing_text(name, [graph.name(t) for t in crossing])
-    if not graph.reads_input(head):
-        return f"{name} does not depend on the model's input"
-    return None

@@ -6,7 +6,7 @@ Sets of nodes are held as bits of one int: a union of ancestors is then one `|`.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -58,9 +58,12 @@ class Graph:
             yield self.nodes[low.bit_length() - 1]
             nodes ^= low
 
-    def head(self, node: fx.Node) -> int:
-        """All that `node` needs, itself among them, and the inputs, which the tail has not."""
-        return self._ancestors[self.number[node]] | self._given
+    def head(self, nodes: Iterable[fx.Node]) -> int:
+        """All that `nodes` need, themselves among them, and the inputs, which the tail has not."""
+        head = self._given
+        for node in nodes:
+            head |= self._ancestors[self.number[node]]
+        return head
 
     def tail(self, head: int) -> int:
         """What must run behind a head, with the sizes and parameters that it needs."""
@@ -117,33 +120,26 @@ class Graph:
             size if isinstance(size, int) else int(size.subs(values)) for size in node.meta["shape"]
         )
 
-    def obstacle(self, node: fx.Node, tensors: int = 1) -> str | None:
-        """Why the model cannot be cut at `node`, sending so many `tensors`; None if it can."""
+    def never(self, node: fx.Node) -> str | None:
+        """Why the model cannot be cut at `node`, whatever else is sent; None if it may be."""
         name = repr(self.names.get(node, node.name))
         if node.op == "placeholder":
             return f"{name} is an input of the model: the head would be empty"
-        if not self.is_data(node):
+        if not self.is_data(node) or not self._ancestors[self.number[node]] & self._given:
             return f"{name} does not depend on the model's input"
         if node.meta["tensors"] != 1:
             return f"{name} is several tensors"
         if not self.live >> self.number[node] & 1:
             return f"no output of the model needs {name}"
-        head = self.head(node)
-        if not self._ancestors[self.number[node]] & self._given:
-            return f"{name} does not depend on the model's input"
-        if not self.operators(self.tail(head)):
+        if not self.operators(self.tail(self.head([node]))):
             return f"{name} is the model's output: the tail would be empty"
-        sent = self.crossing(head)
-        if len(sent) > tensors or node not in sent:
-            shown = ", ".join(repr(self.names.get(n, n.name)) for n in sent[:5])
-            shown += ", ..." if len(sent) > 5 else ""
-            return f"cutting at {name} would send {len(sent)} tensors ({shown})"
-        whole = [n for n in sent if n.meta["tensors"] != 1]
-        if whole:
-            return f"cutting at {name} would send {whole[0].name!r}, which is no single tensor"
-        return self._obstacle_in_tail(name, head, sent)
+        return None
 
-    def _obstacle_in_tail(self, name: str, head: int, sent: list[fx.Node]) -> str | None:
+    def inseparable(self, at: str, head: int, sent: list[fx.Node]) -> str | None:
+        """Why `head` cannot be cut off `at`, as shown, by sending `sent`; None if it can."""
+        for node in sent:
+            if node.meta["tensors"] != 1:
+                return f"cutting at {at} would send {node.name!r}, which is no single tensor"
         tail = self.tail(head)
         missing = [n for n in self.members(tail) if self.is_size_of_input(n)]
         found = self.sizes_from(head, sent)
@@ -151,12 +147,12 @@ class Graph:
             if node not in found:
                 source = node.all_input_nodes[0]
                 return (
-                    f"behind {name}, the model needs the first dimension of its input "
+                    f"behind {at}, the model needs the first dimension of its input "
                     f"{self.names.get(source, source.name)!r}, which the tensor does not tell"
                 )
         storages = [n.meta["storage"] for n in sent]
         if len(set(storages)) < len(storages) and any(map(self.is_written(tail), sent)):
-            return f"cutting at {name} would send a tensor twice that is changed afterwards"
+            return f"cutting at {at} would send a tensor twice that is changed afterwards"
         return None
 
     def is_written(self, nodes: int) -> Any:

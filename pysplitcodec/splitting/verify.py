@@ -33,7 +33,7 @@ class Difference:
 
 def verify(
     model: ModelSource,
-    halves: Split,
+    halves: Split[bytes],
     inputs: Iterable[Sequence[npt.ArrayLike]] | None = None,
     *,
     optimise: bool = False,
