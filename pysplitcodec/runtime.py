@@ -1,9 +1,10 @@
-"""Running TFLite and ONNX models: whole ones, heads and tails, all in the same way.
+"""Running models, whole ones, heads and tails, of all formats in the same way.
 
 TFLite models run on LiteRT where it is installed, otherwise on tflite-runtime (32-bit ARM boards).
 Results are reproducible inside one runtime with one choice of `delegates` only: XNNPACK and the
 built-in kernels differ in the last bits, and so do the two runtimes.  ONNX models run on ONNX
-Runtime, on the CPU; `optimise` is the choice that counts there.
+Runtime, on the CPU; `optimise` is the choice that counts there.  PyTorch models that
+`torch.export` saved run on torch, see `pysplitcodec.runtime_torch`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Union
+from typing import Any, ClassVar, NamedTuple, Protocol, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +102,7 @@ class TFLiteModel:
     platform: ClassVar[str] = "tflite"
 
     def __init__(self, model: ModelSource, threads: int = 1, delegates: bool = True) -> None:
-        _check_threads(threads)
+        check_threads(threads)
         self._threads = threads
         self._delegates = delegates
         # A copy of the file: the interpreter reads weights in place, and a file that is replaced
@@ -123,7 +124,7 @@ class TFLiteModel:
         Raises ModelError if an array does not fit or the model fails.
         """
         given = [np.asarray(array) for array in arrays]
-        _check_dtypes(given, self.inputs)
+        check_dtypes(given, self.inputs)
         self._check_shapes(given)
         with self._lock:
             self._resize([array.shape for array in given])
@@ -202,7 +203,7 @@ class OnnxModel:
     platform: ClassVar[str] = "onnx"
 
     def __init__(self, model: ModelSource, threads: int = 1, optimise: bool = True) -> None:
-        _check_threads(threads)
+        check_threads(threads)
         runtime = _onnx_runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -230,7 +231,7 @@ class OnnxModel:
         array per output.  Raises ModelError if an array does not fit or the model fails.
         """
         given = [np.asarray(array) for array in arrays]
-        _check_dtypes(given, self.inputs)
+        check_dtypes(given, self.inputs)
         feed = {info.name: array for info, array in zip(self.inputs, given)}
         try:
             results: list[Array] = self._session.run(None, feed)
@@ -239,29 +240,43 @@ class OnnxModel:
         return results
 
 
-Model = Union[TFLiteModel, OnnxModel]
+class Model(Protocol):
+    """A model of any format, ready to be called: see `TFLiteModel`."""
+
+    platform: ClassVar[str]
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+
+    def __call__(self, *arrays: npt.ArrayLike) -> list[Array]: ...
 
 
 def model_format(model: ModelSource) -> str:
-    """Whether `model` is "tflite" or "onnx": by a path's suffix, otherwise by how it begins."""
+    """Whether `model` is "tflite", "onnx" or "pt2": by a path's suffix, or by how it begins."""
     if isinstance(model, (bytes, bytearray, memoryview)):
         start = bytes(model[:8])
     else:
         suffix = Path(model).suffix.lower()
-        if suffix in (".tflite", ".onnx"):
+        if suffix in (".tflite", ".onnx", ".pt2"):
             return suffix[1:]
         try:
             with Path(model).open("rb") as file:
                 start = file.read(8)
         except OSError as error:
             raise _unreadable(model, error) from error
+    if start[:4] == b"PK\x03\x04":
+        return "pt2"
     # An ONNX file has no mark of its own, but begins with its version, field 1, a number.
     return "onnx" if start[:1] == b"\x08" and start[4:] != b"TFL3" else "tflite"
 
 
 def open_model(model: ModelSource, threads: int = 1, *, optimise: bool = True) -> Model:
     """Load `model`, whatever its format.  optimise: see `OnnxModel`."""
-    if model_format(model) == "onnx":
+    form = model_format(model)
+    if form == "pt2":
+        from pysplitcodec.runtime_torch import TorchModel
+
+        return TorchModel(model, threads)
+    if form == "onnx":
         return OnnxModel(model, threads, optimise)
     return TFLiteModel(model, threads)
 
@@ -332,13 +347,14 @@ def _ending(returncode: int) -> str:
     return f"exit status {returncode}"
 
 
-def _check_threads(threads: int) -> None:
+def check_threads(threads: int) -> None:
+    """Raise ArgumentError unless `threads` is a number of threads."""
     if threads < 1:
         raise ArgumentError(f"threads must be at least 1, not {threads}")
 
 
-def _check_dtypes(given: Sequence[Array], inputs: Sequence[TensorInfo]) -> None:
-    """Whether there is an array of the right dtype for each input."""
+def check_dtypes(given: Sequence[Array], inputs: Sequence[TensorInfo]) -> None:
+    """Raise ModelError unless there is an array of the right dtype for each input."""
     if len(given) != len(inputs):
         names = ", ".join(repr(info.name) for info in inputs)
         raise ModelError(f"the model takes {len(inputs)} input(s) ({names}), {len(given)} given")

@@ -40,8 +40,9 @@ def read_graph(model: Module, example: Any) -> ModelGraph[Module]: ...
 def read_graph(model: Any, example: Any = None) -> Any:
     """Read `model` once, to list its cuts and to split it several times: see `ModelGraph`.
 
-    model: a TFLite or ONNX model, as a path or bytes, or a `torch.nn.Module`.  example: of a
-    module, its input: a tensor, or a tuple of positional or a dict of named arguments.
+    model: a TFLite or ONNX model or what `torch.export.save` wrote (.pt2), as a path or bytes, or
+    a `torch.nn.Module`.  example: of a module, its input: a tensor, or a tuple of positional or a
+    dict of named arguments.
 
     Raises ModelError if `model` is not sound, SplitError if it is of a kind that cannot be split
     at all, ArgumentError for an example that is missing or not needed, MissingDependencyError
@@ -53,7 +54,12 @@ def read_graph(model: Any, example: Any = None) -> Any:
         return TorchGraph(model, example)
     if example is not None:
         raise ArgumentError("example is for PyTorch models: a file says itself what it takes")
-    if model_format(model) == "onnx":
+    form = model_format(model)
+    if form == "pt2":
+        from pysplitcodec.splitting.torch_file import TorchFileGraph
+
+        return TorchFileGraph(model)
+    if form == "onnx":
         from pysplitcodec.splitting.onnx_cuts import OnnxGraph
 
         return OnnxGraph(model)

@@ -26,36 +26,27 @@ from typing import Any
 from torch import fx, nn
 
 from pysplitcodec.errors import ArgumentError
-from pysplitcodec.splitting.cuts import Tensor
+from pysplitcodec.splitting.cuts import Half, Tensor
 from pysplitcodec.splitting.model_graph import ModelGraph
 from pysplitcodec.splitting.torch_extract import extract
 from pysplitcodec.splitting.torch_graph import Graph
-from pysplitcodec.splitting.torch_trace import as_arguments
+from pysplitcodec.splitting.torch_trace import Arguments, as_arguments
 
 
-class TorchGraph(ModelGraph[nn.Module]):
-    """A PyTorch model to be cut.
+class TorchPlaces(ModelGraph[Half]):
+    """Where a PyTorch model can be cut, whatever is to become of its halves.
 
-    example: a tensor, or a tuple of positional or a dict of named arguments. Only its tensors
-        become inputs of a half; the values of other arguments are fixed.
-
-    The halves share the model's modules; deepcopy the model before for a copy.  The head gives
-    the tensor, or a tuple of them; the tail takes each as an argument.
-
-    Raises ArgumentError for a bad example, SplitError if the model cannot be split.
+    Raises SplitError if the model cannot be split.
     """
 
-    def __init__(self, model: nn.Module, example: Any) -> None:
+    def __init__(self, model: nn.Module, arguments: Arguments) -> None:
         super().__init__()
-        if example is None:
-            raise ArgumentError("a PyTorch model needs an example of its input: example=x")
-        self.graph = Graph(model, as_arguments(example))
+        self.graph = Graph(model, arguments)
         self._returned: dict[fx.Node, list[str]] = {}
         for path, node in self.graph.trace.results.items():
             self._returned.setdefault(node, []).append(path)
 
-    def halves(self, sent: Sequence[int]) -> tuple[nn.Module, nn.Module]:
-        """As `ModelGraph.halves`."""
+    def _modules_of_halves(self, sent: Sequence[int]) -> tuple[nn.Module, nn.Module]:
         return extract(self.graph, self._head(sent), [self.graph.nodes[n] for n in sent])
 
     def _candidates(self, tensors: int) -> Iterable[int]:
@@ -100,3 +91,25 @@ class TorchGraph(ModelGraph[nn.Module]):
 
     def _modules(self, tensor: int) -> tuple[str, ...]:
         return tuple(self._returned.get(self.graph.nodes[tensor], ()))
+
+
+class TorchGraph(TorchPlaces[nn.Module]):
+    """A PyTorch model to be cut.
+
+    example: a tensor, or a tuple of positional or a dict of named arguments. Only its tensors
+        become inputs of a half; the values of other arguments are fixed.
+
+    The halves share the model's modules; deepcopy the model before for a copy.  The head gives
+    the tensor, or a tuple of them; the tail takes each as an argument.
+
+    Raises ArgumentError for a bad example, SplitError if the model cannot be split.
+    """
+
+    def __init__(self, model: nn.Module, example: Any) -> None:
+        if example is None:
+            raise ArgumentError("a PyTorch model needs an example of its input: example=x")
+        super().__init__(model, as_arguments(example))
+
+    def halves(self, sent: Sequence[int]) -> tuple[nn.Module, nn.Module]:
+        """As `ModelGraph.halves`."""
+        return self._modules_of_halves(sent)

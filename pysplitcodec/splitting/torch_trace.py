@@ -508,7 +508,8 @@ def _storage(tensor: torch.Tensor) -> int:
 
 def _target(func: Any) -> tuple[Any, str, tuple[Any, ...]]:
     """Give what a node calls for `func`, its name, and arguments to add."""
-    name = getattr(func, "__name__", type(func).__name__)
+    # operators of ATen, which exported models call, are named like "add.Tensor"
+    name = getattr(func, "__name__", type(func).__name__).partition(".")[0]
     owner = getattr(func, "__self__", None)
     if name == "__get__" and owner is not None:
         return getattr, owner.__name__, (owner.__name__,)

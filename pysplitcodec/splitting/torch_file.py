@@ -1,0 +1,65 @@
+"""Cutting PyTorch models that are files: what `torch.export.save` wrote, .pt2."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from pysplitcodec.errors import SplitError
+from pysplitcodec.runtime import ModelSource, one_line
+from pysplitcodec.runtime_torch import read_program
+from pysplitcodec.splitting.torch_model import TorchPlaces
+from pysplitcodec.splitting.torch_trace import Arguments
+
+
+class TorchFileGraph(TorchPlaces[bytes]):
+    """A .pt2 file (path or bytes) to be cut; its halves are such files.
+
+    Modules keep their paths, and their parameters the names, that they had when it was saved.
+
+    Raises ModelError if torch rejects the file, SplitError if it cannot be split.
+    """
+
+    def __init__(self, model: ModelSource) -> None:
+        program = read_program(model)
+        if program.example_inputs is None:
+            raise SplitError("the file holds no example of the model's input: export it anew")
+        self._example = Arguments(*program.example_inputs)
+        super().__init__(torch.export.unflatten(program), self._example)
+
+    def halves(self, sent: Sequence[int]) -> tuple[bytes, bytes]:
+        """As `ModelGraph.halves`."""
+        head, tail = self._modules_of_halves(sent)
+        with torch.no_grad():
+            features = head(*self._example.args, **self._example.kwargs)
+        return save(head, self._example), save(tail, Arguments(tuple(tree_leaves(features)), {}))
+
+
+def save(module: nn.Module, example: Arguments) -> bytes:
+    """Give what `torch.export.save` writes of `module`, whose first dimensions stay free.
+
+    Raises SplitError if torch cannot export the module.
+    """
+
+    def free(value: Any) -> Any:
+        is_batch = isinstance(value, torch.Tensor) and value.dim()
+        return {0: torch.export.Dim.AUTO} if is_batch else None
+
+    args, kwargs = tree_map(free, tuple(example))
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about itself
+        try:
+            program = torch.export.export(
+                module, *example, dynamic_shapes=(*args, *kwargs.values()), strict=False
+            )
+        except Exception as error:
+            raise SplitError(f"torch.export cannot export the half: {one_line(error)}") from error
+        torch.export.save(program, file)
+    return file.getvalue()
