@@ -8,55 +8,61 @@ from typing import Any
 
 import numpy as np
 
-from pysplitcodec.splitting.tflite_file import AlignedBuffer, schema, tensor_name, write_model
+from pysplitcodec.splitting.tflite_file import AlignedBuffer, schema, write_model
 from pysplitcodec.splitting.tflite_graph import Graph, bits
+from pysplitcodec.splitting.tflite_metadata import INPUTS, OUTPUTS, without
 
-# Other metadata is dropped: it describes the inputs and outputs of the whole model
-# (TFLITE_METADATA, whose files sit behind the flatbuffer) or refers to numbers that change here.
-_KEPT_METADATA = frozenset(
-    [b"min_runtime_version", b"CONVERSION_METADATA", b"reduced_precision_support"]
+# Metadata that number what is renumbered here, or tell where the weights were.
+_DROPPED_METADATA = frozenset(
+    [
+        b"OfflineMemoryAllocation",
+        b"buffer_location",
+        b"debug_metadata",
+        b"model_control_dependencies",
+    ]
 )
 
 
 def extract(graph: Graph, operators: int, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
     """Write `operators` (bits) of subgraph 0 as a TFLite model from `inputs` to `outputs`.
 
-    The new model holds nothing that its operators do not use: tensors, weights, operator codes
-    and other subgraphs are left out and the rest renumbered.
+    One of the two are the whole model's.  The new model holds nothing that its operators do not
+    use: tensors, weights, operator codes and other subgraphs are left out and the rest renumbered.
     """
-    return _Extraction(graph).run(operators, inputs, outputs)
+    return _Extraction(graph, inputs, outputs).run(operators)
 
 
 class _Extraction:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         self._graph = graph
         self._old = graph.tree
+        self._inputs, self._outputs = inputs, outputs
+        self._is_head = list(inputs) == list(graph.inputs)
         self._codes: dict[int, int] = {}
         self._subgraphs = {0: 0}
         # Old number -> new number.  Buffer 0 is the empty one, in every model.
         self._buffers = {0: 0}
         self._new_buffers = [AlignedBuffer(None)]
 
-    def run(self, operators: int, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+    def run(self, operators: int) -> bytes:
         new = schema().ModelT()
         new.version = self._old.version
         new.description = self._old.description
-        main = self._main(operators, inputs, outputs)
-        new.subgraphs = [main]
+        new.subgraphs = [self._main(operators)]
         # The list of subgraphs grows while their operators are copied.
         while len(new.subgraphs) < len(self._subgraphs):
             number = list(self._subgraphs)[len(new.subgraphs)]
             new.subgraphs.append(self._whole(number))
-        new.metadata = self._metadata()
+        new.metadata, new.associatedFiles = self._metadata()
         new.operatorCodes = [self._old.operatorCodes[old] for old in self._codes]
         new.buffers = self._new_buffers
-        new.signatureDefs = self._signatures(inputs, outputs)
+        new.signatureDefs = self._signatures()
         return write_model(new)
 
-    def _main(self, operators: int, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
+    def _main(self, operators: int) -> Any:
         old = self._old.subgraphs[0]
         kept = [old.operators[number] for number in bits(operators)]
-        used = {*inputs, *outputs}
+        used = {*self._inputs, *self._outputs}
         for operator in kept:
             for vector in (operator.inputs, operator.outputs, operator.intermediates):
                 used.update(() if vector is None else (int(t) for t in vector))
@@ -66,8 +72,8 @@ class _Extraction:
         new = schema().SubGraphT()
         new.name = old.name
         new.tensors = [self._tensor(old.tensors[tensor]) for tensor in self._tensors]
-        new.inputs = self._renumber(inputs)
-        new.outputs = self._renumber(outputs)
+        new.inputs = self._renumber(self._inputs)
+        new.outputs = self._renumber(self._outputs)
         new.operators = []
         for operator in kept:
             operator = self._operator(operator)
@@ -103,9 +109,12 @@ class _Extraction:
         if data is None:
             return 0
         if old not in self._buffers:
-            self._buffers[old] = len(self._new_buffers)
-            self._new_buffers.append(AlignedBuffer(np.asarray(data, np.uint8)))
+            self._buffers[old] = self._new_buffer(np.asarray(data, np.uint8))
         return self._buffers[old]
+
+    def _new_buffer(self, data: np.ndarray[Any, Any]) -> int:
+        self._new_buffers.append(AlignedBuffer(data))
+        return len(self._new_buffers) - 1
 
     def _operator(self, old: Any) -> Any:
         new = copy.copy(old)
@@ -123,41 +132,62 @@ class _Extraction:
             setattr(options, reference.field, numbers if several else numbers[0])
         return new
 
-    def _metadata(self) -> Any:
-        kept = []
+    def _metadata(self) -> tuple[Any, list[Any]]:
+        """The entries that hold of this half, and the files that come with them."""
+        kept, files = [], self._old.associatedFiles
+        buffers = self._old.buffers or []
         for entry in self._old.metadata or []:
-            if entry.name in _KEPT_METADATA and entry.buffer < len(self._old.buffers or []):
-                entry = copy.copy(entry)
-                entry.buffer = self._buffer(entry.buffer)
-                kept.append(entry)
-        return kept or None
+            if entry.buffer >= len(buffers) or entry.name in _DROPPED_METADATA:
+                continue
+            new = copy.copy(entry)
+            if entry.name == b"TFLITE_METADATA":
+                data = buffers[entry.buffer].data
+                other = OUTPUTS if self._is_head else INPUTS
+                described = None if data is None else without(bytes(data), other)
+                if described is None:
+                    continue
+                new.buffer = self._new_buffer(np.frombuffer(described.entry, np.uint8))
+                gone = described.dropped_files
+                files = [file for file in files if file[0].filename.encode() not in gone]
+            else:
+                new.buffer = self._buffer(entry.buffer)
+            kept.append(new)
+        return kept or None, files
 
-    def _signatures(self, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
-        """The signatures of subgraph 0, under their own names for what is still there.
-
-        A side that had no name, the feature's, is named after its tensor.
-        """
+    def _signatures(self) -> Any:
+        """The signatures of subgraph 0: the model's own names, and names of what is sent."""
         kept = []
         for old in self._old.signatureDefs or []:
             if old.subgraphIndex != 0:
                 continue
             new = copy.copy(old)
-            new.inputs = self._arguments(old.inputs, inputs)
-            new.outputs = self._arguments(old.outputs, outputs)
+            if self._is_head:
+                new.inputs = self._own(old.inputs, self._inputs)
+                new.outputs = self._sent(self._outputs)
+            else:
+                new.inputs = self._sent(self._inputs)
+                new.outputs = self._own(old.outputs, self._outputs)
             kept.append(new)
         return kept or None
 
-    def _arguments(self, old: Any, tensors: Sequence[int]) -> list[Any]:
+    def _own(self, old: Any, tensors: Sequence[int]) -> list[Any]:
+        """The side of a signature that is as in the whole model."""
         arguments = []
         for entry in old or []:
             if entry.tensorIndex in tensors:
                 entry = copy.copy(entry)
                 entry.tensorIndex = self._tensors[entry.tensorIndex]
                 arguments.append(entry)
-        if not arguments:
-            for tensor in tensors:
-                entry = schema().TensorMapT()
-                entry.name = tensor_name(self._graph.tensors[tensor])
-                entry.tensorIndex = self._tensors[tensor]
-                arguments.append(entry)
+        return arguments
+
+    def _sent(self, tensors: Sequence[int]) -> list[Any]:
+        """The side of a signature between the halves: in both, tensors have their own names."""
+        arguments: list[Any] = []
+        for tensor in tensors:
+            entry = schema().TensorMapT()
+            entry.name = self._graph.name(tensor)
+            if any(other.name == entry.name for other in arguments):
+                entry.name += f"#{tensor}"
+            entry.tensorIndex = self._tensors[tensor]
+            arguments.append(entry)
         return arguments

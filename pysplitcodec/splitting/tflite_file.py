@@ -1,14 +1,19 @@
 """Reading and writing TFLite files as trees of schema objects.
 
 Reading ends in a tree where everything the model owns hangs in the tree: weights and custom
-options that a large model keeps behind the flatbuffer are brought in.  Writing aligns weights to
-16 bytes, which the Python flatbuffer writer does not do by itself.
+options that a large model keeps behind the flatbuffer are brought in, and so are the files that
+metadata tools append as a ZIP archive, as `associatedFiles`.  Writing aligns weights to 16 bytes,
+which the Python flatbuffer writer does not do by itself, and appends the files again.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
+import io
 import struct
+import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -19,6 +24,9 @@ from pysplitcodec.splitting.tflite_verify import verify
 
 # The schema's force_align of Buffer.data: XNNPACK and SIMD kernels read weights in place.
 _BUFFER_ALIGNMENT = 16
+
+# An honest file refers to each byte behind the flatbuffer about once.
+_MAX_OVERLAP = 4
 
 
 def schema() -> Any:
@@ -33,7 +41,7 @@ def schema() -> Any:
 
 
 def read_model(model: ModelSource) -> Any:
-    """Unpack a TFLite file into a `ModelT` tree.
+    """Unpack a TFLite file into a `ModelT` tree that has `associatedFiles` as well.
 
     Raises ModelError for anything that is not a complete, self-contained TFLite model.
     """
@@ -48,7 +56,22 @@ def read_model(model: ModelSource) -> Any:
         if isinstance(e, ModelError):
             raise
         raise ModelError(f"the TFLite model is corrupt: {e}") from e
+    tree.associatedFiles = _associated_files(data)
     return tree
+
+
+def _associated_files(data: bytes) -> list[tuple[zipfile.ZipInfo, bytes]]:
+    """The files in the archive behind the flatbuffer; none where no sound one is."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = archive.infolist()
+            if sum(info.file_size for info in files) <= _MAX_OVERLAP * len(data):
+                return [(info, archive.read(info)) for info in files]
+    # RuntimeError: encrypted, or compressed in a way that this Python does not know.
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError,
+            RuntimeError):  # fmt: skip
+        pass
+    return []
 
 
 def _check_options_known(tree: Any, classes: Any) -> None:
@@ -94,7 +117,7 @@ class _Behind:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._left = 4 * len(data)
+        self._left = _MAX_OVERLAP * len(data)
 
     def take(self, offset: int, size: int, what: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
         if offset + size > len(self._data):
@@ -135,7 +158,7 @@ class AlignedBuffer:
 
 
 def write_model(tree: Any) -> bytes:
-    """Pack a `ModelT` tree whose buffers are `AlignedBuffer`s into a TFLite file.
+    """Pack a tree as of `read_model`, but with `AlignedBuffer`s, into a TFLite file.
 
     Raises ModelError when the result would exceed the 2 GB that a flatbuffer can hold.
     """
@@ -147,4 +170,11 @@ def write_model(tree: Any) -> bytes:
         builder.Finish(tree.Pack(builder), file_identifier=b"TFL3")
     except flatbuffers.builder.BuilderSizeError as error:
         raise ModelError("the model is too large: a TFLite file holds 2 GB at most") from error
-    return bytes(builder.Output())
+    if not tree.associatedFiles:
+        return bytes(builder.Output())
+    file = io.BytesIO(builder.Output())
+    with zipfile.ZipFile(file, "a") as archive:
+        for info, content in tree.associatedFiles:
+            # Writing changes it.
+            archive.writestr(copy.copy(info), content)
+    return file.getvalue()

@@ -30,6 +30,8 @@ _RANDOM = frozenset(
     ["RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL", "STABLEHLO_RNG_BIT_GENERATOR"]
 )
 _CUSTOM = 32
+# The type of handles of such state; TensorFlow's own operators, which are custom ones, have them.
+_RESOURCE = 13
 
 
 class Operator(NamedTuple):
@@ -185,10 +187,17 @@ class Graph:
                     )
 
     def _check_kinds(self) -> None:
+        if any(entry.name == b"COMPRESSION_METADATA" for entry in self.tree.metadata or []):
+            raise SplitError(
+                "the model cannot be split: its weights are compressed for TensorFlow Lite Micro, "
+                "in metadata that number the tensors; split the model before they are"
+            )
         for number, subgraph in enumerate(self.tree.subgraphs):
             for operator in subgraph.operators or []:
                 name = self.operator_names[operator.opcodeIndex]
-                if name in _NAMED_STATE:
+                touched = (*_numbers(operator.inputs), *_numbers(operator.outputs))
+                handles = [t for t in touched if t >= 0 and subgraph.tensors[t].type == _RESOURCE]
+                if name in _NAMED_STATE or handles:
                     raise SplitError(
                         f"the model cannot be split: its {name} operator keeps state outside "
                         "the graph, which head and tail could not share"

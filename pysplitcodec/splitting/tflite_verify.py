@@ -64,6 +64,11 @@ _FIELDS: dict[str, dict[int, int | str]] = {
     "VarHandleOptions": {0: _STRING, 1: _STRING},
     "StablehloCustomCallOptions": {0: _STRING, 2: _STRING, 4: 4, 5: 1},
     "StableHLOCompositeOptions": {0: _STRING, 2: 1},
+    # of the entry TFLITE_METADATA, what is read of it
+    "ModelMetadata": {3: "[SubGraphMetadata]", 6: "[AssociatedFile]"},
+    "SubGraphMetadata": {2: "[TensorMetadata]", 3: "[TensorMetadata]", 4: "[AssociatedFile]"},
+    "TensorMetadata": {6: "[AssociatedFile]"},
+    "AssociatedFile": {0: _STRING},
 }
 
 # (slot of the union in Operator, value of its type field, one slot earlier) -> table with strings
@@ -86,7 +91,14 @@ def verify(data: bytes) -> None:
         raise ModelError(
             f"not a TFLite model: bytes 4 to 8 are {data[4:8]!r} where b'TFL3' is expected"
         )
-    _Walk(data).model()
+    _Walk(data).root("Model")
+
+
+def verify_metadata(data: bytes) -> None:
+    """Raise ModelError unless `data` is a well-formed entry TFLITE_METADATA, as `verify`."""
+    if data[4:8] != b"M001":
+        raise ModelError("the metadata of the TFLite model are of an unknown kind")
+    _Walk(data).root("ModelMetadata")
 
 
 class _Walk:
@@ -94,8 +106,8 @@ class _Walk:
         self._data = data
         self._left = _MAX_VISITS_PER_BYTE * len(data) + 4096
 
-    def model(self) -> None:
-        self._table("Model", self._offset_at(0))
+    def root(self, name: str) -> None:
+        self._table(name, self._offset_at(0))
 
     def _spend(self, position: int, size: int) -> None:
         """Account for `size` bytes at `position`, which must lie inside the file."""
