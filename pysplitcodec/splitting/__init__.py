@@ -15,7 +15,7 @@ from pysplitcodec.errors import ArgumentError
 from pysplitcodec.runtime import ModelSource, model_format
 from pysplitcodec.splitting.cuts import At, Cut, Split, Tensor
 from pysplitcodec.splitting.model_graph import ModelGraph
-from pysplitcodec.splitting.verify import Difference, verify
+from pysplitcodec.splitting.verify import Difference, verify, verify_all
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -30,6 +30,7 @@ __all__ = [
     "read_graph",
     "split",
     "verify",
+    "verify_all",
 ]
 
 

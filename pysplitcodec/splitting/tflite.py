@@ -2,12 +2,22 @@
 
 The head holds the operators that the tensor needs and the tail all others, so that tail(head(x))
 computes what the whole model computes, operator by operator.  The halves are complete TFLite
-files: weights used on both sides are in both, and nothing else is in either.
+files: weights used on both sides are in both, and nothing else is in either.  Weights behind the
+flatbuffer, as large models have them, are brought into it.
 
-Not carried over: metadata other than the runtime version and the converter's record (above all
-TFLITE_METADATA, which describes the whole model's inputs and outputs), signatures of subgraphs
-other than the first, and those subgraphs themselves unless an operator such as WHILE runs them.
-Operators that no output needs are dropped.
+Signatures of subgraph 0 keep the names of their own inputs in the head and of their outputs in the
+tail; what is sent has the tensors' names in both.  Of TFLITE_METADATA the head keeps what describes
+the inputs and the tail what describes the outputs; files behind the flatbuffer go where they are
+referred to, such as labels with the tail, and files that nothing refers to go with both.  Other
+metadata are kept in both.  Custom operators are kept as they are, and taken to have no state.
+
+Not carried over: signatures of other subgraphs, and those subgraphs themselves unless an operator
+such as WHILE runs them; TFLITE_METADATA of several subgraphs or of an unknown form; metadata with
+numbers of tensors or operators, which are others in the halves (a plan of memory, control
+dependencies, places in source code).  Operators that no output needs are dropped.
+
+Refused, with the reason: state outside the graph (variables by name, hash tables), variables that
+both halves would use, weights in separate files, weights compressed for TensorFlow Lite Micro.
 """
 
 from __future__ import annotations

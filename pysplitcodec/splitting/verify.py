@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,23 +47,39 @@ def verify(
     Raises SplitError if the halves do not fit together or give other shapes or dtypes, ModelError
     if something does not run, MissingDependencyError without a runtime.
     """
-    whole, head, tail = (
-        open_model(part, optimise=optimise) for part in (model, halves.head, halves.tail)
-    )
-    if len(whole.outputs) != len(tail.outputs):
-        raise SplitError(
-            f"the tail gives {len(tail.outputs)} outputs, the whole model {len(whole.outputs)}"
-        )
-    result = Difference(True, 0.0, 0.0)
-    for given in _drawn(whole) if inputs is None else inputs:
-        for wanted, got in zip(whole(*given), tail(*head(*given))):
-            found = _difference(wanted, got)
-            result = Difference(
-                result.identical and found.identical,
-                max(result.largest, found.largest),
-                max(result.relative, found.relative),
+    return next(verify_all(model, [halves], inputs, optimise=optimise))
+
+
+def verify_all(
+    model: ModelSource,
+    splits: Iterable[Split[bytes]],
+    inputs: Iterable[Sequence[npt.ArrayLike]] | None = None,
+    *,
+    optimise: bool = False,
+) -> Iterator[Difference]:
+    """As `verify` of each of `splits` in turn, for which the whole model is run only once.
+
+    >>> graph = read_graph(model)                                          # doctest: +SKIP
+    >>> differences = verify_all(model, map(graph.split, graph.list_cuts()))  # doctest: +SKIP
+    """
+    whole = open_model(model, optimise=optimise)
+    runs = [(given, whole(*given)) for given in (_drawn(whole) if inputs is None else inputs)]
+    for halves in splits:
+        head, tail = (open_model(half, optimise=optimise) for half in halves)
+        if len(whole.outputs) != len(tail.outputs):
+            raise SplitError(
+                f"the tail gives {len(tail.outputs)} outputs, the whole model {len(whole.outputs)}"
             )
-    return result
+        result = Difference(True, 0.0, 0.0)
+        for given, outputs in runs:
+            for wanted, got in zip(outputs, tail(*head(*given))):
+                found = _difference(wanted, got)
+                result = Difference(
+                    result.identical and found.identical,
+                    max(result.largest, found.largest),
+                    max(result.relative, found.relative),
+                )
+        yield result
 
 
 def _drawn(model: Model) -> list[list[Array]]:
