@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pysplitcodec.errors import ArgumentError, MissingDependencyError, ModelError
+from pysplitcodec.native import numpy_dtype
 
 ModelSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview]
 Array = npt.NDArray[Any]
@@ -240,14 +241,27 @@ class OnnxModel:
         return results
 
 
-class Model(Protocol):
-    """A model of any format, ready to be called: see `TFLiteModel`."""
+class Runner(Protocol):
+    """What runs on arrays, one per input."""
 
-    platform: ClassVar[str]
     inputs: list[TensorInfo]
-    outputs: list[TensorInfo]
 
     def __call__(self, *arrays: npt.ArrayLike) -> list[Array]: ...
+
+
+class Model(Runner, Protocol):
+    """A file of any format, ready to be called: see `TFLiteModel`."""
+
+    platform: ClassVar[str]
+    outputs: list[TensorInfo]
+
+
+def is_module(model: object) -> bool:
+    """Whether `model` is a `torch.nn.Module`, found out without torch."""
+    return any(
+        kind.__name__ == "Module" and kind.__module__ == "torch.nn.modules.module"
+        for kind in type(model).__mro__
+    )
 
 
 def model_format(model: ModelSource) -> str:
@@ -359,7 +373,7 @@ def check_dtypes(given: Sequence[Array], inputs: Sequence[TensorInfo]) -> None:
         names = ", ".join(repr(info.name) for info in inputs)
         raise ModelError(f"the model takes {len(inputs)} input(s) ({names}), {len(given)} given")
     for array, info in zip(given, inputs):
-        if array.dtype != np.dtype(info.dtype):
+        if array.dtype != numpy_dtype(info.dtype):
             raise ModelError(
                 f"input {info.name!r} must be {info.dtype}, an array of {array.dtype} was given"
             )

@@ -1,15 +1,17 @@
-"""Running PyTorch models that `torch.export` saved (.pt2), in the way of `pysplitcodec.runtime`."""
+"""Running PyTorch models, saved by `torch.export` (.pt2) or not, as `pysplitcodec.runtime` does."""
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pysplitcodec.errors import MissingDependencyError, ModelError
+from pysplitcodec.errors import ArgumentError, MissingDependencyError, ModelError
+from pysplitcodec.native import numpy_dtype
 from pysplitcodec.runtime import (
     Array,
     ModelSource,
@@ -49,20 +51,85 @@ class TorchModel:
         Dtypes must be those of `inputs`, and so must dimensions that are not free.  Returns a new
         array per output.  Raises ModelError if an array does not fit or the model fails.
         """
+        given = [np.asarray(array) for array in arrays]
+        check_dtypes(given, self.inputs)
+        import torch
+
+        torch.set_num_threads(self._threads)
+        return _run(self._module, [_as_tensor(array) for array in given], {})
+
+
+class ModuleModel:
+    """A `torch.nn.Module`, to be called with arrays in the place of an example's tensors.
+
+    example: a tensor, or a tuple of positional or a dict of named arguments; the leaves of it that
+    are no tensors are what the module is called with each time.  None: the arrays are all that it
+    takes.
+
+    Raises ArgumentError if the module is in train() mode, in which runs change it.
+    """
+
+    def __init__(self, module: Any, example: Any) -> None:
         import torch
         from torch.utils._pytree import tree_leaves
 
-        given = [np.asarray(array) for array in arrays]
-        check_dtypes(given, self.inputs)
-        torch.set_num_threads(self._threads)
-        # copied, for torch cannot be told that an array is not to be written
-        tensors = [torch.from_numpy(np.array(array)) for array in given]
-        try:
-            with torch.no_grad():
-                results = self._module(*tensors)
-        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-            raise ModelError(f"the model failed to run: {one_line(error)}") from error
-        return [result.numpy() for result in tree_leaves(results)]
+        if module.training:
+            raise ArgumentError(
+                "the model is in train() mode, in which running it changes it: call eval() first"
+            )
+        self._module = module
+        self._example = example
+        tensors = [leaf for leaf in tree_leaves(example) if isinstance(leaf, torch.Tensor)]
+        self.inputs = [
+            TensorInfo(f"input {i}", tuple(t.shape), str(t.dtype).partition(".")[2], None, None)
+            for i, t in enumerate(tensors)
+        ]
+
+    def __call__(self, *arrays: npt.ArrayLike) -> list[Array]:
+        """As `TorchModel`, with the tensors among the results as arrays."""
+        import torch
+        from torch.utils._pytree import tree_map
+
+        left = [_as_tensor(np.asarray(array)) for array in arrays]
+        if self._example is None:
+            return _run(self._module, left, {})
+        filled = tree_map(
+            lambda x: left.pop(0) if isinstance(x, torch.Tensor) else x, self._example
+        )
+        if isinstance(filled, dict):
+            return _run(self._module, (), filled)
+        return _run(self._module, filled if isinstance(filled, (tuple, list)) else (filled,), {})
+
+
+def _run(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Array]:
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    try:
+        with torch.no_grad():
+            results = module(*args, **kwargs)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        raise ModelError(f"the model failed to run: {one_line(error)}") from error
+    return [_as_array(leaf) for leaf in tree_leaves(results) if isinstance(leaf, torch.Tensor)]
+
+
+def _as_tensor(array: Array) -> Any:
+    import torch
+
+    # copied, for torch cannot be told that an array is not to be written
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.uint16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(array.copy())
+
+
+def _as_array(tensor: Any) -> Array:
+    import torch
+
+    if tensor.dtype is torch.bfloat16:
+        array: Array = tensor.view(torch.uint16).numpy().view(numpy_dtype("bfloat16"))
+        return array
+    plain: Array = tensor.numpy()
+    return plain
 
 
 def read_program(model: ModelSource) -> Any:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import io
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
-from pysplitcodec.errors import ArgumentError, SplitError
-from pysplitcodec.splitting import list_cuts, read_graph, split
+from pysplitcodec.errors import ArgumentError, ModelError, SplitError
+from pysplitcodec.runtime import open_model
+from pysplitcodec.splitting import (
+    Difference,
+    Split,
+    list_cuts,
+    read_graph,
+    split,
+    verify,
+    verify_all,
+)
 
 torch = pytest.importorskip("torch", reason="needs torch")
 from torch import nn  # noqa: E402
@@ -617,3 +628,77 @@ def test_torch_is_imported_for_torch_models_only() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def saved(model: nn.Module, example) -> bytes:
+    """What a user saves, whose first dimension is free."""
+    file = io.BytesIO()
+    free = tuple({0: torch.export.Dim.AUTO} for _ in example)
+    program = torch.export.export(model.eval(), example, dynamic_shapes=free, strict=False)
+    torch.export.save(program, file)
+    return file.getvalue()
+
+
+def test_every_cut_of_a_file() -> None:
+    """Saved models keep the names of their modules, and their halves are such files again."""
+    model, x = CifarResNet().eval(), torch.randn(2, 3, 32, 32)
+    data = saved(model, (x,))
+    graph = read_graph(data)
+    cuts = graph.list_cuts()
+    assert [cut.name for cut in cuts] == [cut.name for cut in list_cuts(model, example=x)]
+    chosen = cuts[::5]
+    found = list(verify_all(data, map(graph.split, chosen)))
+    assert found == [Difference(True, 0.0, 0.0)] * len(chosen)
+    halves = graph.split("layer2.0")
+    head, tail = map(open_model, halves)
+    assert (head.inputs[0].shape, head.outputs[0].shape) == ((1, 3, 32, 32), (1, 32, 16, 16))
+    batch = np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype("float32")
+    answer = model(torch.from_numpy(batch)).detach().numpy()
+    np.testing.assert_array_equal(tail(*head(batch))[0], answer)
+    kept = {*torch.export.load(io.BytesIO(halves.head)).state_dict}
+    assert "layer2.0.conv2.weight" in kept
+    assert not any(name.startswith("layer3") for name in kept)
+
+
+def test_files_with_several_inputs_and_outputs() -> None:
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right, self.out = nn.Linear(4, 6), nn.Linear(3, 6), nn.Linear(6, 2)
+
+        def forward(self, a, b):
+            joined = torch.relu(self.left(a) + self.right(b))
+            return {"out": self.out(joined), "sums": (joined.sum(1),)}
+
+    data = saved(Pair(), (torch.randn(2, 4), torch.randn(2, 3)))
+    assert [cut.name for cut in list_cuts(data)] == ["add", "relu"]
+    with pytest.raises(SplitError, match=r"at 'left' would send more: 'args_1' is an input of the"):
+        split(data, "left", tensors=2)
+    assert verify(data, split(data, "relu")).identical
+    assert verify(data, split(data, ["left", "right"])).identical
+    assert [info.shape for info in open_model(data).inputs] == [(1, 4), (1, 3)]
+
+
+def test_verifying_modules() -> None:
+    model, x = CifarResNet(), torch.randn(1, 3, 32, 32)
+    halves = split(model.eval(), "layer1", example=x)
+    assert verify(model, halves, example=x) == Difference(True, 0.0, 0.0)
+    given = [(np.ones((3, 3, 32, 32), "float32"),)]
+    assert verify(model, halves, given, example={"x": x}).identical
+    wrong = Split(halves.head, split(CifarResNet().eval(), "layer1", example=x).tail, halves.cut)
+    assert not verify(model, wrong, example=x).identical
+    with pytest.raises(ArgumentError, match=r"in train\(\) mode"):
+        verify(model.train(), halves, example=x)
+
+
+def test_files_that_are_none() -> None:
+    data = saved(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), (torch.randn(2, 4),))
+    for broken in (b"PK\x03\x04", data[:200], data[: len(data) // 2]):
+        with pytest.raises(ModelError, match=r"not a model that torch\.export saved"):
+            list_cuts(broken)
+    with pytest.raises(ModelError, match="input 'input' must be float32"):
+        open_model(data)(np.zeros((1, 4)))
+    with pytest.raises(ModelError, match="failed to run"):
+        open_model(data)(np.zeros((1, 5), "float32"))
+    with pytest.raises(ArgumentError, match="threads must be at least 1"):
+        open_model(data, threads=0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from pysplitcodec.errors import ArgumentError
-from pysplitcodec.runtime import ModelSource, model_format
+from pysplitcodec.runtime import ModelSource, is_module, model_format
 from pysplitcodec.splitting.cuts import At, Cut, Split, Tensor
 from pysplitcodec.splitting.model_graph import ModelGraph
 from pysplitcodec.splitting.verify import Difference, verify, verify_all
@@ -49,7 +49,7 @@ def read_graph(model: Any, example: Any = None) -> Any:
     at all, ArgumentError for an example that is missing or not needed, MissingDependencyError
     without the extra "tflite" or "onnx".
     """
-    if _is_module(model):
+    if is_module(model):
         from pysplitcodec.splitting.torch_model import TorchGraph
 
         return TorchGraph(model, example)
@@ -106,11 +106,3 @@ def split(model: Any, at: At, *, example: Any = None, tensors: int = 1) -> Split
     cannot be cut there; otherwise as `list_cuts`.
     """
     return read_graph(model, example).split(at, tensors)
-
-
-def _is_module(model: object) -> bool:
-    """Whether `model` is a torch.nn.Module, without importing torch."""
-    return any(
-        kind.__name__ == "Module" and kind.__module__ == "torch.nn.modules.module"
-        for kind in type(model).__mro__
-    )

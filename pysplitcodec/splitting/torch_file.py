@@ -31,7 +31,10 @@ class TorchFileGraph(TorchPlaces[bytes]):
         if program.example_inputs is None:
             raise SplitError("the file holds no example of the model's input: export it anew")
         self._example = Arguments(*program.example_inputs)
-        super().__init__(torch.export.unflatten(program), self._example)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch, about itself
+            module = torch.export.unflatten(program)
+        super().__init__(module, self._example)
 
     def halves(self, sent: Sequence[int]) -> tuple[bytes, bytes]:
         """As `ModelGraph.halves`."""

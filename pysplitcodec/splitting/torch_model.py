@@ -79,7 +79,8 @@ class TorchPlaces(ModelGraph[Half]):
         return self.graph.never(self.graph.nodes[tensor])
 
     def _inseparable(self, at: str, head: int, crossing: Sequence[int]) -> str | None:
-        return self.graph.inseparable(at, head, [self.graph.nodes[n] for n in crossing])
+        reason = super()._inseparable(at, head, crossing)
+        return reason or self.graph.inseparable(at, head, [self.graph.nodes[n] for n in crossing])
 
     def _tensors(self, numbers: Iterable[int]) -> dict[int, Tensor]:
         found = {}

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pysplitcodec.errors import SplitError
-from pysplitcodec.runtime import Array, Model, ModelSource, TensorInfo, open_model
+from pysplitcodec.native import numpy_dtype
+from pysplitcodec.runtime import Array, Runner, TensorInfo, is_module, open_model
 from pysplitcodec.splitting.cuts import Split
 
 # How many inputs are drawn where none are given.
@@ -32,29 +33,33 @@ class Difference:
 
 
 def verify(
-    model: ModelSource,
-    halves: Split[bytes],
+    model: Any,
+    halves: Split[Any],
     inputs: Iterable[Sequence[npt.ArrayLike]] | None = None,
     *,
+    example: Any = None,
     optimise: bool = False,
 ) -> Difference:
     """Run `halves` and the whole `model` on the same inputs and compare what they give.
 
-    inputs: what the model takes, a sequence of arrays for each run; drawn at random, from a fixed
-    seed, where there are none.  optimise: let ONNX Runtime fuse operators, which it cannot do
-    across a cut, so that the last bits of floats may differ; without effect on TFLite models.
+    model: a path, bytes or a `torch.nn.Module`.  inputs: what the model takes, a sequence of arrays
+    for each run; drawn at random, from a fixed seed, where there are none.  example: of a module,
+    as for `split`; the arrays take the place of its tensors.  optimise: let ONNX Runtime fuse
+    operators, which it cannot do across a cut, so that the last bits of floats may differ; without
+    effect on other models.
 
     Raises SplitError if the halves do not fit together or give other shapes or dtypes, ModelError
     if something does not run, MissingDependencyError without a runtime.
     """
-    return next(verify_all(model, [halves], inputs, optimise=optimise))
+    return next(verify_all(model, [halves], inputs, example=example, optimise=optimise))
 
 
 def verify_all(
-    model: ModelSource,
-    splits: Iterable[Split[bytes]],
+    model: Any,
+    splits: Iterable[Split[Any]],
     inputs: Iterable[Sequence[npt.ArrayLike]] | None = None,
     *,
+    example: Any = None,
     optimise: bool = False,
 ) -> Iterator[Difference]:
     """As `verify` of each of `splits` in turn, for which the whole model is run only once.
@@ -62,17 +67,19 @@ def verify_all(
     >>> graph = read_graph(model)                                          # doctest: +SKIP
     >>> differences = verify_all(model, map(graph.split, graph.list_cuts()))  # doctest: +SKIP
     """
-    whole = open_model(model, optimise=optimise)
+    whole = _opened(model, example, optimise)
     runs = [(given, whole(*given)) for given in (_drawn(whole) if inputs is None else inputs)]
     for halves in splits:
-        head, tail = (open_model(half, optimise=optimise) for half in halves)
-        if len(whole.outputs) != len(tail.outputs):
-            raise SplitError(
-                f"the tail gives {len(tail.outputs)} outputs, the whole model {len(whole.outputs)}"
-            )
+        head = _opened(halves.head, example, optimise)
+        tail = _opened(halves.tail, None, optimise)
         result = Difference(True, 0.0, 0.0)
         for given, outputs in runs:
-            for wanted, got in zip(outputs, tail(*head(*given))):
+            answers = tail(*head(*given))
+            if len(answers) != len(outputs):
+                raise SplitError(
+                    f"the tail gives {len(answers)} outputs, the whole model {len(outputs)}"
+                )
+            for wanted, got in zip(outputs, answers):
                 found = _difference(wanted, got)
                 result = Difference(
                     result.identical and found.identical,
@@ -82,7 +89,15 @@ def verify_all(
         yield result
 
 
-def _drawn(model: Model) -> list[list[Array]]:
+def _opened(part: Any, example: Any, optimise: bool) -> Runner:
+    if not is_module(part):
+        return open_model(part, optimise=optimise)
+    from pysplitcodec.runtime_torch import ModuleModel
+
+    return ModuleModel(part, example)
+
+
+def _drawn(model: Runner) -> list[list[Array]]:
     rng = np.random.default_rng(0)
     return [[_random(info, rng) for info in model.inputs] for _ in range(_DRAWN)]
 
@@ -92,8 +107,8 @@ def _random(info: TensorInfo, rng: np.random.Generator) -> Array:
 
     Those are mostly numbers of something, of which there are at least two.
     """
-    dtype = np.dtype(info.dtype)
-    if dtype.kind in "fc":
+    dtype = numpy_dtype(info.dtype)
+    if dtype.kind in "fc" or info.dtype == "bfloat16":
         return rng.standard_normal(info.shape).astype(dtype)
     if dtype.kind in "iu" and dtype.itemsize == 1:
         limits = np.iinfo(dtype)
