@@ -12,7 +12,7 @@ SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake firmware pyspli
 demo: setup
 	$(BIN)/splitcodec demo --out out/demo
 
-test: setup
+test: setup $(VENV)/.torch
 	@scripts/system-packages tests
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
@@ -23,6 +23,16 @@ $(VENV)/.installed: $(SOURCES) scripts/system-packages
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[tflite,serve,dev]'
+	@touch $@
+
+# The CPU build and nothing else: PyPI's torch brings gigabytes of CUDA, and so does what depends on
+# it, unless torch is there first.  torchvision has no CPU build there, but its models need none.
+TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
+
+$(VENV)/.torch: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0 \
+		|| echo "Going on without torch; the tests that need it are skipped." >&2
 	@touch $@
 
 lint: setup
