@@ -9,9 +9,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Before numpy comes: threads of a BLAS wait for each other by spinning, which takes 20 times as
-# long where other work has one of two cores.
+# Before numpy and torch come: their threads wait for each other by spinning, which takes 20 times
+# as long where other work has one of two cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples in every run; a failure is repeatable anywhere.
 hypothesis.settings.register_profile(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import run
 
 import pysplitcodec as sc
 from pysplitcodec import errors
@@ -24,20 +25,6 @@ typing_runner = pytest.importorskip("typer.testing", reason="the command line ne
 
 ROOT = Path(__file__).parents[1]
 QUICK = ("--seconds", "0")
-
-
-def run(*args: object, expect: int = 0, env: dict[str, str] | None = None) -> Any:
-    """The command in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pysplitcodec", *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
-    )
-    assert done.returncode == expect, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def invoke(*args: object) -> Any:

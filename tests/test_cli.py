@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from command import run
 
 import pysplitcodec as sc
 
 pytest.importorskip("typer", reason="the command line needs the extra 'cli'")
-
-
-def run(*args: object, expect: int = 0, env: dict[str, str] | None = None) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "pysplitcodec", *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
-    )
-    assert done.returncode == expect, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture

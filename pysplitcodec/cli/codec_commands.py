@@ -172,12 +172,29 @@ def _inspect_model(file: Path, run: bool) -> dict[str, Any]:
 
 
 def cut_row(cut: Any) -> dict[str, Any]:
-    """One cut as `inspect` and `split` show it."""
+    """One cut, in JSON."""
     return {
         "at": cut.index,
         "name": cut.name,
         "after": cut.after,
-        "shape": list(cut.shape),
-        "dtype": cut.dtype,
+        "shape": list(cut.tensors[0].shape),
+        "dtype": cut.tensors[0].dtype,
         "bytes": cut.nbytes,
+        "repeats": cut.repeats,
+        "modules": list(cut.modules),
+        "tensors": [asdict(tensor) for tensor in cut.tensors],
+    }
+
+
+def cut_cells(cut: Any) -> dict[str, Any]:
+    """One cut, in a table."""
+    shapes = ["x".join(map(str, tensor.shape)) or "scalar" for tensor in cut.tensors]
+    return {
+        "at": cut.index,
+        "name": cut.name,
+        "after": cut.after,
+        "shape": " + ".join(shapes),
+        "dtype": " + ".join(tensor.dtype for tensor in cut.tensors),
+        "bytes": cut.nbytes,
+        "as": "" if cut.repeats is None else cut.repeats,
     }

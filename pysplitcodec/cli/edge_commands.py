@@ -21,7 +21,7 @@ def _beside(model: Path) -> Path:
 @reports_errors
 def serve(
     tail: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite or .onnx model.")
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite, .onnx or .pt2 model.")
     ],
     codec: Annotated[
         Optional[list[Path]],
@@ -59,7 +59,7 @@ def serve(
 @reports_errors
 def run(
     head: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite or .onnx model.")
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite, .onnx or .pt2 model.")
     ],
     server: Annotated[str, typer.Option(help="URL of the tail server.")],
     inputs: Annotated[

@@ -1,13 +1,15 @@
 """`split`: a model into head, tail and, given calibration inputs, a codec."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
 from pysplitcodec.cli.arrays import load_inputs
-from pysplitcodec.cli.codec_commands import cut_row
+from pysplitcodec.cli.codec_commands import cut_cells, cut_row
 from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
+from pysplitcodec.errors import ArgumentError
 
 __all__ = ["split"]
 
@@ -15,12 +17,16 @@ __all__ = ["split"]
 @reports_errors
 def split(
     model: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite or .onnx model.")
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite, .onnx or .pt2 model.")
     ],
     at: Annotated[
-        Optional[str],
-        typer.Option(help="Where to cut: a tensor's name or a number; without it, list the cuts."),
+        Optional[list[str]],
+        typer.Option(
+            help="Where to cut: a name or a number; repeated, names of tensors to be sent "
+            "together. Without it, list the cuts."
+        ),
     ] = None,
+    tensors: Annotated[int, typer.Option(min=1, help="How many tensors a cut may send.")] = 1,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the files head and tail.")
     ] = Path("out"),
@@ -31,39 +37,50 @@ def split(
     bits: Annotated[int, typer.Option(min=1, max=8, help="Index width of the codec.")] = 2,
     coder: Annotated[str, typer.Option(help="One of: pack, lzma.")] = "lzma",
     verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify", help="Compare tail(head(x)) with the whole; without --at, of all."
-        ),
+        bool, typer.Option("--verify", help="Compare tail(head(x)) with the whole.")
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="With --verify: at every cut; writes nothing.")
+    ] = False,
+    inputs: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            "--input", exists=True, help="What to verify on (.npy, .npz, image); else random."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Split a model at a tensor: a head for the device, a tail for the server."""
-    from pysplitcodec import splitting
     from pysplitcodec.runtime import model_format
+    from pysplitcodec.splitting import read_graph
 
-    if at is None:
-        rows = [cut_row(cut) for cut in splitting.list_cuts(model)]
-        if verify:
-            rows = [{**row, **_verified(model, splitting.split(model, row["at"]))} for row in rows]
+    if every and (at or not verify):
+        raise ArgumentError("--all is for --verify, without --at: it compares at every cut")
+    if verify and not (at or every):
+        raise ArgumentError("--verify needs --at or --all, to say where")
+    graph = read_graph(model)
+    if not at:
+        cuts = graph.list_cuts(tensors)
+        found = _verified(model, graph, cuts, inputs) if verify else [{} for _ in cuts]
         if as_json:
+            rows = [{**cut_row(cut), **more} for cut, more in zip(cuts, found)]
             print_json({"model": str(model), "rows": rows})
         else:
-            columns = list(rows[0]) if rows else ["no cut"]
-            print_table(
-                f"{model}: give one with --at", columns, (tuple(row.values()) for row in rows)
-            )
+            cells = [{**cut_cells(cut), **more} for cut, more in zip(cuts, found)]
+            columns = list(cells[0]) if cells else ["no cut"]
+            title = f"{model}: give one with --at"
+            print_table(title, columns, (tuple(row.values()) for row in cells))
         return
-    halves = splitting.split(model, int(at) if at.isdecimal() else at)
+    wanted = at if len(at) > 1 else int(at[0]) if at[0].isdecimal() else at[0]
+    halves = graph.split(wanted, tensors)
     output.mkdir(parents=True, exist_ok=True)
-    suffix = model_format(model)
-    files = {name: output / f"{name}.{suffix}" for name in ("head", "tail")}
+    files = {name: output / f"{name}.{model_format(model)}" for name in ("head", "tail")}
     files["head"].write_bytes(halves.head)
     files["tail"].write_bytes(halves.tail)
     if calibrate:
         files["codec"] = output / "codec.json"
         _fit_codec(halves.head, calibrate, bits, coder).save(files["codec"])
-    verified = _verified(model, halves) if verify else {}
+    verified = _verified(model, graph, [halves.cut], inputs)[0] if verify else {}
     if as_json:
         named = {name: str(path) for name, path in files.items()}
         print_json({"model": str(model), "cut": cut_row(halves.cut), **named, **verified})
@@ -74,11 +91,40 @@ def split(
             messages.print(f"{name}: {value}")
 
 
-def _verified(model: Path, halves: Any) -> dict[str, Any]:
-    from pysplitcodec.splitting import verify
+def _verified(
+    model: Path, graph: Any, cuts: Sequence[Any], inputs: Optional[Sequence[Path]]
+) -> list[dict[str, Any]]:
+    """What `verify` finds at each of `cuts`."""
+    from rich.progress import track
 
-    difference = verify(model, halves)
-    return {"identical": difference.identical, "max_abs_difference": difference.largest}
+    from pysplitcodec.splitting import verify_all
+
+    given = _given(model, inputs) if inputs else None
+    differences = verify_all(model, map(graph.split, cuts), given)
+    return [
+        {
+            "identical": difference.identical,
+            "max_abs_difference": difference.largest,
+            "max_relative_difference": difference.relative,
+        }
+        for difference in track(
+            differences,
+            "Comparing",
+            total=len(cuts),
+            console=messages,
+            transient=True,
+            disable=not messages.is_terminal,
+        )
+    ]
+
+
+def _given(model: Path, inputs: Sequence[Path]) -> list[tuple[Any, ...]]:
+    from pysplitcodec.runtime import open_model
+
+    wanted = open_model(model).inputs
+    if len(wanted) != 1:
+        raise ArgumentError(f"--input: the model takes {len(wanted)} inputs, expected one")
+    return [(sample,) for file in inputs for sample in load_inputs(file, wanted[0], None)]
 
 
 def _fit_codec(head: bytes, calibration: Path, bits: int, coder: str) -> Any:

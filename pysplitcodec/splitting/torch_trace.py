@@ -23,6 +23,7 @@ import torch
 from torch import fx, nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.export.unflatten import InterpreterModule
 from torch.fx.experimental.symbolic_shapes import (
     DimDynamic,
     ShapeEnv,
@@ -326,7 +327,7 @@ class _Recorder(TorchFunctionMode):
         if self._inside or path is None:
             return call(module, *args, **kwargs)
         if module is not self._model and _is_leaf(module):
-            name = type(module).__name__
+            name = _kind(module)
             with self._unseen():
                 taken = self._taken((args, kwargs))
                 result = call(module, *args, **kwargs)
@@ -500,6 +501,12 @@ def _is_leaf(module: nn.Module) -> bool:
     if isinstance(module, _CONTAINERS):
         return False
     return not module._modules or type(module).__module__.startswith("torch.nn.")
+
+
+def _kind(module: nn.Module) -> str:
+    """Name of its class; of what was read from a file, of the class it had before."""
+    before = module.type_name() if isinstance(module, InterpreterModule) else None
+    return str(before or type(module).__name__).rpartition(".")[2]
 
 
 def _storage(tensor: torch.Tensor) -> int:
