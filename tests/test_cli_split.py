@@ -43,7 +43,7 @@ def onnx_model() -> bytes:
     ]
     ends = [
         onnx.helper.make_tensor_value_info(name, 1, shape)
-        for name, shape in (("image", ["n", 3, 16, 16]), ("out", None))
+        for name, shape in (("image", ["n", 3, 16, 16]), ("out", ["n", 8, 1, 1]))
     ]
     graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
     opset = [onnx.helper.make_opsetid("", 17)]
