@@ -25,6 +25,7 @@ class Tensor(NamedTuple):
     type: Any  # TypeProto
     shape: tuple[int, ...]
     dtype: str
+    known: bool  # all of the shape, of which otherwise some is taken for 1
 
 
 def tensors_of(graph: Graph, names: Sequence[str]) -> dict[str, Tensor]:
@@ -49,10 +50,18 @@ def tensors_of(graph: Graph, names: Sequence[str]) -> dict[str, Tensor]:
     for name in names:
         dtype = _dtype(types[name]) if name in types else None
         if dtype is not None and types[name].tensor_type.HasField("shape"):
-            found[name] = Tensor(
-                types[name], tuple(1 if s is None else s for s in shapes[name]), dtype
-            )
+            shape = shapes[name]
+            found[name] = Tensor(types[name], _filled(shape), dtype, None not in shape)
     return found
+
+
+def end_of(type_: Any) -> tuple[tuple[int, ...], str]:
+    """Shape, whose free dimensions are 1, and dtype of an input or output of a model."""
+    return _filled(_shape(type_)), _dtype(type_) or "other"
+
+
+def _filled(shape: Sequence[int | None]) -> tuple[int, ...]:
+    return tuple(1 if size is None else size for size in shape)
 
 
 def _type_like(array: Any) -> Any:
@@ -119,10 +128,11 @@ def _infer(
     # Where inference stumbles over a node, the file's own types are all there is.
     with contextlib.suppress(onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    wanted = set(names)
     return {
         v.name: v.type
         for v in model.graph.value_info
-        if v.name in names and v.type.tensor_type.elem_type
+        if v.name in wanted and v.type.tensor_type.elem_type
     }
 
 

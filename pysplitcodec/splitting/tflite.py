@@ -34,7 +34,7 @@ from pysplitcodec.splitting.tflite_graph import Graph
 
 # TensorType of the schema -> numpy.  Tensors of other types (strings, resources, 4-bit integers)
 # are no arrays of numbers and cannot be sent.
-_DTYPES = {
+DTYPES = {
     0: "float32",
     1: "float16",
     2: "int32",
@@ -118,9 +118,9 @@ class TFLiteGraph(ModelGraph[bytes]):
         found = {}
         for number in numbers:
             stored = self.graph.tensors[number]
-            if stored.type in _DTYPES:
+            if stored.type in DTYPES:
                 shape = () if stored.shape is None else tuple(int(size) for size in stored.shape)
-                name, dtype = self.graph.name(number), _DTYPES[stored.type]
+                name, dtype = self.graph.name(number), DTYPES[stored.type]
                 found[number] = Tensor(
                     number, name, shape, dtype, *_quantisation(stored.quantization)
                 )

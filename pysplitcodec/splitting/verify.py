@@ -67,11 +67,11 @@ def verify_all(
     >>> graph = read_graph(model)                                          # doctest: +SKIP
     >>> differences = verify_all(model, map(graph.split, graph.list_cuts()))  # doctest: +SKIP
     """
-    whole = _opened(model, example, optimise)
-    runs = [(given, whole(*given)) for given in (_drawn(whole) if inputs is None else inputs)]
+    whole = open_part(model, example, optimise=optimise)
+    runs = [(given, whole(*given)) for given in (draw_inputs(whole) if inputs is None else inputs)]
     for halves in splits:
-        head = _opened(halves.head, example, optimise)
-        tail = _opened(halves.tail, None, optimise)
+        head = open_part(halves.head, example, optimise=optimise)
+        tail = open_part(halves.tail, optimise=optimise)
         result = Difference(True, 0.0, 0.0)
         for given, outputs in runs:
             answers = tail(*head(*given))
@@ -89,7 +89,8 @@ def verify_all(
         yield result
 
 
-def _opened(part: Any, example: Any, optimise: bool) -> Runner:
+def open_part(part: Any, example: Any = None, *, optimise: bool = False) -> Runner:
+    """Make a model or a half of any format ready to be called; arguments as for `verify`."""
     if not is_module(part):
         return open_model(part, optimise=optimise)
     from pysplitcodec.runtime_torch import ModuleModel
@@ -97,7 +98,8 @@ def _opened(part: Any, example: Any, optimise: bool) -> Runner:
     return ModuleModel(part, example)
 
 
-def _drawn(model: Runner) -> list[list[Array]]:
+def draw_inputs(model: Runner) -> list[list[Array]]:
+    """Some inputs for a model, from a fixed seed: for each run, an array for each input."""
     rng = np.random.default_rng(0)
     return [[_random(info, rng) for info in model.inputs] for _ in range(_DRAWN)]
 
