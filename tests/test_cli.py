@@ -168,6 +168,6 @@ def test_run_without_a_server(tmp_path: Path) -> None:
     error = run("split", tmp_path / "model.tflite", "--at", "nowhere", expect=3).stderr
     assert "nowhere" in error
     inspected = run("inspect", out / "head.tflite", "--json").stdout
-    assert json.loads(inspected)["kind"] == "tflite"
+    assert json.loads(inspected)["format"] == "tflite"
     sending = ("--server", "http://127.0.0.1:9", "--input", tmp_path / "inputs.npy")
     assert "127.0.0.1:9" in run("run", out / "head.tflite", *sending, expect=5).stderr

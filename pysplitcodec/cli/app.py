@@ -12,6 +12,7 @@ from pysplitcodec.cli import (
     edge_commands,
     export_command,
     firmware_commands,
+    inspect_command,
     model_commands,
 )
 from pysplitcodec.cli.output import EXIT_CODES
@@ -49,7 +50,7 @@ def _root(
 app.command("demo")(demo_command.demo)
 app.command("encode")(codec_commands.encode)
 app.command("decode")(codec_commands.decode)
-app.command("inspect")(codec_commands.inspect)
+app.command("inspect")(inspect_command.inspect)
 app.command("export")(export_command.export)
 app.command("split")(model_commands.split)
 app.command("serve")(edge_commands.serve)

@@ -1,17 +1,20 @@
 """Reading arrays and images from files."""
 
+import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pysplitcodec.errors import FeatureError, MissingDependencyError
-from pysplitcodec.runtime import TensorInfo
+from pysplitcodec.errors import ArgumentError, FeatureError, MissingDependencyError
+from pysplitcodec.runtime import TensorInfo, open_model
 
-__all__ = ["load_array", "load_inputs"]
+__all__ = ["load_array", "load_inputs", "load_model_inputs"]
 
 Array = npt.NDArray[Any]
+_Item = TypeVar("_Item")
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
 
@@ -34,14 +37,24 @@ def load_array(path: Path) -> Array:
 
 
 def load_inputs(
-    path: Path, wanted: TensorInfo, value_range: Optional[tuple[float, float]]
+    path: Path,
+    wanted: TensorInfo,
+    value_range: Optional[tuple[float, float]],
+    most: Optional[int] = None,
 ) -> list[Array]:
-    """Read a file as inputs of a model, each with the model's shape and dtype.
+    """Read a file, or a folder of images, as inputs of a model, each with its shape and dtype.
 
     A .npy or .npz array is taken as it is: one input, or a batch of them along its first axis.
-    An image is resized to the input's height and width.  Its pixels 0..255 become integers as the
-    model quantises them, or are spread over `value_range` (default 0..1) for float models.
+    An image is resized to the input's height and width, channels last or first.  Its pixels 0..255
+    become integers as the model quantises them, or are spread over `value_range` (default 0..1) for
+    float models.  most: how many inputs are drawn, from a fixed seed, where there are more.  Images
+    of a folder, and of those in it, always come in such an order, for they may be sorted by class.
     """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
+        if not files:
+            raise FeatureError(f"{path} holds no images ({', '.join(IMAGES)})")
+        return [_load_image(file, wanted, value_range) for file in _drawn(files, most)]
     if path.suffix.lower() in IMAGES:
         return [_load_image(path, wanted, value_range)]
     array = load_array(path)
@@ -50,10 +63,35 @@ def load_inputs(
     if array.shape == wanted.shape or array.shape == wanted.shape[1:]:
         return [array.reshape(wanted.shape)]
     if array.shape[1:] == wanted.shape[1:]:
-        return [sample[None] for sample in array]
+        samples = [sample[None] for sample in array]
+        return samples if most is None or len(samples) <= most else _drawn(samples, most)
     raise FeatureError(
         f"{path} has shape {array.shape}: the model takes {wanted.shape}, or a batch of those"
     )
+
+
+def load_model_inputs(
+    model: Path,
+    paths: Sequence[Path],
+    value_range: Optional[tuple[float, float]] = None,
+    most: Optional[int] = None,
+) -> list[list[Array]]:
+    """As `load_inputs`, of several files, for what the model in a file takes: one input each."""
+    wanted = open_model(model).inputs
+    if len(wanted) != 1:
+        names = ", ".join(info.name for info in wanted)
+        raise ArgumentError(
+            f"--input: the model takes {len(wanted)} inputs ({names}), expected one"
+        )
+    found = [array for path in paths for array in load_inputs(path, wanted[0], value_range, most)]
+    if most is not None and len(found) > most:
+        found = _drawn(found, most)
+    return [[array] for array in found]
+
+
+def _drawn(items: list[_Item], most: Optional[int]) -> list[_Item]:
+    """At most so many of the items, in a random order that is always the same."""
+    return random.Random(0).sample(items, len(items) if most is None else min(most, len(items)))
 
 
 def _load_image(
@@ -65,18 +103,15 @@ def _load_image(
         raise MissingDependencyError(
             "reading images needs Pillow: pip install 'pysplitcodec[cli]'"
         ) from None
-    if len(wanted.shape) != 4 or wanted.shape[3] not in (1, 3):
-        raise FeatureError(
-            f"{path} is an image, but the model takes {wanted.shape}: give a .npy file"
-        )
-    _, height, width, channels = wanted.shape
+    height, width, channels, first = _image_shape(path, wanted)
     try:
         with Image.open(path) as image:
             image = image.convert("L" if channels == 1 else "RGB")
             pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     except (UnidentifiedImageError, OSError) as error:
         raise FeatureError(f"{path} cannot be read as an image: {error}") from None
-    pixels = pixels.reshape(wanted.shape)
+    pixels = pixels.reshape(height, width, channels)
+    pixels = (pixels.transpose(2, 0, 1) if first else pixels)[None]
     if wanted.dtype == "uint8" and value_range is None:
         return pixels
     low, high = value_range or (0.0, 1.0)
@@ -89,3 +124,14 @@ def _load_image(
     steps = np.rint(real / wanted.scale) + (wanted.zero_point or 0)
     quantised: Array = np.clip(steps, limits.min, limits.max).astype(wanted.dtype)
     return quantised
+
+
+def _image_shape(path: Path, wanted: TensorInfo) -> tuple[int, int, int, bool]:
+    """Height, width and channels of the image that a model takes, and whether they come first."""
+    if len(wanted.shape) == 4 and wanted.shape[0] == 1:
+        _, *sizes = wanted.shape
+        first = sizes[2] not in (1, 3) and sizes[0] in (1, 3)
+        channels, height, width = sizes if first else (sizes[2], sizes[0], sizes[1])
+        if channels in (1, 3) and min(height, width) > 1:
+            return height, width, channels, first
+    raise FeatureError(f"{path} is an image, but the model takes {wanted.shape}: give a .npy file")

@@ -1,6 +1,5 @@
-"""`encode`, `decode` and `inspect`: features and frames in files."""
+"""`encode` and `decode`: features and frames in files."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -9,11 +8,11 @@ import typer
 
 import pysplitcodec as sc
 from pysplitcodec.cli.arrays import load_array
-from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
+from pysplitcodec.cli.output import Json, messages, print_json, reports_errors
 from pysplitcodec.codebook import as_plain
 from pysplitcodec.errors import ArgumentError, FeatureError, FrameError
 
-__all__ = ["decode", "encode", "inspect"]
+__all__ = ["decode", "encode"]
 
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
 
@@ -121,80 +120,3 @@ def decode(
         print_json(report)
     else:
         messages.print(f"{output}: {result.dtype} {result.shape} from {len(features)} frame(s)")
-
-
-@reports_errors
-def inspect(
-    file: InputFile,
-    run: Annotated[
-        bool, typer.Option(help="Try a model once, in a process of its own, to see it works.")
-    ] = True,
-    as_json: Json = False,
-) -> None:
-    """Say what a frame file or a .tflite model holds."""
-    with file.open("rb") as stream:
-        start = stream.read(8)
-    report = _inspect_model(file, run) if start[4:8] == b"TFL3" else _inspect_frames(file)
-    if as_json:
-        print_json(report)
-        return
-    title = ", ".join(f"{key} {value}" for key, value in report.items() if key != "rows")
-    rows = report["rows"]
-    columns = list(rows[0]) if rows else ["nothing"]
-    print_table(title, columns, (tuple(row.values()) for row in rows))
-
-
-def _inspect_frames(file: Path) -> dict[str, Any]:
-    data = file.read_bytes()
-    if data[:3] == b"SPC":
-        with file.open("rb") as stream:
-            infos = [sc.inspect(frame) for frame in sc.read_frames(stream)]
-    else:
-        infos = [sc.inspect(data)]
-    rows = [{**asdict(info), "codec_id": f"{info.codec_id:08x}"} for info in infos]
-    return {"file": str(file), "kind": "frames", "bytes": len(data), "rows": rows}
-
-
-def _inspect_model(file: Path, run: bool) -> dict[str, Any]:
-    from pysplitcodec.runtime import probe
-    from pysplitcodec.splitting import list_cuts
-
-    cuts = list_cuts(file)
-    if run:
-        probe(file)
-    return {
-        "file": str(file),
-        "kind": "tflite",
-        "bytes": file.stat().st_size,
-        "cuts": len(cuts),
-        "rows": [cut_row(cut) for cut in cuts],
-    }
-
-
-def cut_row(cut: Any) -> dict[str, Any]:
-    """One cut, in JSON."""
-    return {
-        "at": cut.index,
-        "name": cut.name,
-        "after": cut.after,
-        "shape": list(cut.tensors[0].shape),
-        "dtype": cut.tensors[0].dtype,
-        "bytes": cut.nbytes,
-        "repeats": cut.repeats,
-        "modules": list(cut.modules),
-        "tensors": [asdict(tensor) for tensor in cut.tensors],
-    }
-
-
-def cut_cells(cut: Any) -> dict[str, Any]:
-    """One cut, in a table."""
-    shapes = ["x".join(map(str, tensor.shape)) or "scalar" for tensor in cut.tensors]
-    return {
-        "at": cut.index,
-        "name": cut.name,
-        "after": cut.after,
-        "shape": " + ".join(shapes),
-        "dtype": " + ".join(tensor.dtype for tensor in cut.tensors),
-        "bytes": cut.nbytes,
-        "as": "" if cut.repeats is None else cut.repeats,
-    }

@@ -1,13 +1,13 @@
 """`split`: a model into head, tail and, given calibration inputs, a codec."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
-from pysplitcodec.cli.arrays import load_inputs
-from pysplitcodec.cli.codec_commands import cut_cells, cut_row
+from pysplitcodec.cli.arrays import load_inputs, load_model_inputs
 from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
 from pysplitcodec.errors import ArgumentError
 
@@ -63,10 +63,10 @@ def split(
         cuts = graph.list_cuts(tensors)
         found = _verified(model, graph, cuts, inputs) if verify else [{} for _ in cuts]
         if as_json:
-            rows = [{**cut_row(cut), **more} for cut, more in zip(cuts, found)]
+            rows = [{**_cut_row(cut), **more} for cut, more in zip(cuts, found)]
             print_json({"model": str(model), "rows": rows})
         else:
-            cells = [{**cut_cells(cut), **more} for cut, more in zip(cuts, found)]
+            cells = [{**_cut_cells(cut), **more} for cut, more in zip(cuts, found)]
             columns = list(cells[0]) if cells else ["no cut"]
             title = f"{model}: give one with --at"
             print_table(title, columns, (tuple(row.values()) for row in cells))
@@ -83,7 +83,7 @@ def split(
     verified = _verified(model, graph, [halves.cut], inputs)[0] if verify else {}
     if as_json:
         named = {name: str(path) for name, path in files.items()}
-        print_json({"model": str(model), "cut": cut_row(halves.cut), **named, **verified})
+        print_json({"model": str(model), "cut": _cut_row(halves.cut), **named, **verified})
     else:
         for path in files.values():
             messages.print(f"{path}: {path.stat().st_size} bytes")
@@ -99,7 +99,7 @@ def _verified(
 
     from pysplitcodec.splitting import verify_all
 
-    given = _given(model, inputs) if inputs else None
+    given = load_model_inputs(model, inputs) if inputs else None
     differences = verify_all(model, map(graph.split, cuts), given)
     return [
         {
@@ -118,15 +118,6 @@ def _verified(
     ]
 
 
-def _given(model: Path, inputs: Sequence[Path]) -> list[tuple[Any, ...]]:
-    from pysplitcodec.runtime import open_model
-
-    wanted = open_model(model).inputs
-    if len(wanted) != 1:
-        raise ArgumentError(f"--input: the model takes {len(wanted)} inputs, expected one")
-    return [(sample,) for file in inputs for sample in load_inputs(file, wanted[0], None)]
-
-
 def _fit_codec(head: bytes, calibration: Path, bits: int, coder: str) -> Any:
     import numpy as np
 
@@ -138,3 +129,32 @@ def _fit_codec(head: bytes, calibration: Path, bits: int, coder: str) -> Any:
     features = np.concatenate([runner(sample)[0] for sample in inputs])
     dtype: Any = features.dtype.name
     return Codec(Codebook.fit(features, bits), coder, shape=features.shape[1:], dtype=dtype)
+
+
+def _cut_row(cut: Any) -> dict[str, Any]:
+    """One cut, in JSON."""
+    return {
+        "at": cut.index,
+        "name": cut.name,
+        "after": cut.after,
+        "shape": list(cut.tensors[0].shape),
+        "dtype": cut.tensors[0].dtype,
+        "bytes": cut.nbytes,
+        "repeats": cut.repeats,
+        "modules": list(cut.modules),
+        "tensors": [asdict(tensor) for tensor in cut.tensors],
+    }
+
+
+def _cut_cells(cut: Any) -> dict[str, Any]:
+    """One cut, in a table."""
+    shapes = ["x".join(map(str, tensor.shape)) or "scalar" for tensor in cut.tensors]
+    return {
+        "at": cut.index,
+        "name": cut.name,
+        "after": cut.after,
+        "shape": " + ".join(shapes),
+        "dtype": " + ".join(tensor.dtype for tensor in cut.tensors),
+        "bytes": cut.nbytes,
+        "as": "" if cut.repeats is None else cut.repeats,
+    }
