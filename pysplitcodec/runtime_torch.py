@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,13 @@ from pysplitcodec.runtime import (
     one_line,
     read_bytes,
 )
+
+
+class Arguments(NamedTuple):
+    """An example's inputs, as the model is called with them."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 class TorchModel:
@@ -78,8 +85,9 @@ class ModuleModel:
                 "the model is in train() mode, in which running it changes it: call eval() first"
             )
         self._module = module
-        self._example = example
-        tensors = [leaf for leaf in tree_leaves(example) if isinstance(leaf, torch.Tensor)]
+        self._example = None if example is None else as_arguments(example)
+        leaves = [] if example is None else tree_leaves(tuple(as_arguments(example)))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         self.inputs = [
             TensorInfo(f"input {i}", tuple(t.shape), str(t.dtype).partition(".")[2], None, None)
             for i, t in enumerate(tensors)
@@ -93,12 +101,32 @@ class ModuleModel:
         left = [_as_tensor(np.asarray(array)) for array in arrays]
         if self._example is None:
             return _run(self._module, left, {})
-        filled = tree_map(
-            lambda x: left.pop(0) if isinstance(x, torch.Tensor) else x, self._example
+        args, kwargs = tree_map(
+            lambda leaf: left.pop(0) if isinstance(leaf, torch.Tensor) else leaf,
+            tuple(self._example),
         )
-        if isinstance(filled, dict):
-            return _run(self._module, (), filled)
-        return _run(self._module, filled if isinstance(filled, (tuple, list)) else (filled,), {})
+        return _run(self._module, args, kwargs)
+
+
+def as_arguments(example: Any) -> Arguments:
+    """Read an example: a tensor, a tuple of positional or a dict of named arguments."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    if isinstance(example, Arguments):
+        arguments = example
+    elif isinstance(example, Mapping):
+        arguments = Arguments((), dict(example))
+    elif isinstance(example, (tuple, list)):
+        arguments = Arguments(tuple(example), {})
+    else:
+        arguments = Arguments((example,), {})
+    if not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(tuple(arguments))):
+        raise ArgumentError(
+            "example must be a tensor, or a tuple or dict of the model's arguments with at least "
+            f"one tensor, not {type(example).__name__}"
+        )
+    return arguments
 
 
 def _run(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Array]:

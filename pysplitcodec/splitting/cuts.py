@@ -25,8 +25,8 @@ class Tensor:
         `named_modules()` of the module that gives it, ":2" for a second call, or path of the
         module whose code made it and the operator, "layer1.0.add".
     shape: its static shape; a dimension that varies has the value a TFLite file gives, usually 1,
-        in a PyTorch model that for the example, and in an ONNX model what it has where the
-        inputs' free dimensions are 1, or 1 if neither shape inference nor a run can tell.
+        and in other models what it has where the inputs' free dimensions are 1, or 1 if neither
+        shape inference nor a run can tell.
     dtype: name of its dtype in numpy, or in torch if numpy has none.
     scale, zero_point: real value = scale * (value - zero_point); None unless the whole tensor is
         quantised with one pair.

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from pysplitcodec.errors import SplitError
-from pysplitcodec.runtime import Model
+from pysplitcodec.runtime import Runner
 from pysplitcodec.splitting.cuts import Cut
 from pysplitcodec.splitting.model_graph import ModelGraph
 from pysplitcodec.splitting.onnx_cuts import OnnxGraph
@@ -142,9 +141,9 @@ def read_layers(graph: ModelGraph[Any], cuts: Sequence[Cut]) -> Layers:
     return layers
 
 
-def open_observed(graph: ModelGraph[Any], cuts: Sequence[Cut]) -> Model:
+def open_observed(graph: ModelGraph[Any], cuts: Sequence[Cut]) -> Runner:
     """The model, ready to be called, with the tensors at all of `cuts` for outputs, in turn."""
-    model: Model = _format(graph).open_observed(graph, cuts)
+    model: Runner = _format(graph).open_observed(graph, cuts)
     return model
 
 
@@ -158,7 +157,9 @@ def _format(graph: ModelGraph[Any]) -> Any:
         from pysplitcodec.splitting import onnx_layers
 
         return onnx_layers
-    raise SplitError("there is no layer report of PyTorch models yet")
+    from pysplitcodec.splitting import torch_layers
+
+    return torch_layers
 
 
 def total(parts: Iterable[int | None]) -> int | None:

@@ -17,8 +17,17 @@ def extract(graph: Graph, head: int, sent: list[fx.Node]) -> tuple[nn.Module, nn
     return _head(graph, head, sent), _tail(graph, head, sent)
 
 
-def _head(graph: Graph, head: int, sent: list[fx.Node]) -> nn.Module:
+def observe(graph: Graph, tensors: list[fx.Node]) -> nn.Module:
+    """Give a module that gives `tensors` as they are when they are computed.
+
+    Operators in place, such as `relu_`, may write over them later.
+    """
+    return _head(graph, graph.head(tensors), tensors, cloned=True)
+
+
+def _head(graph: Graph, head: int, sent: list[fx.Node], cloned: bool = False) -> nn.Module:
     half = _Half(graph)
+    clones: dict[fx.Node, fx.Node] = {}
     for node in graph.inputs:
         half.copied[node] = half.new.node_copy(node)
     half.check_mode()
@@ -27,7 +36,9 @@ def _head(graph: Graph, head: int, sent: list[fx.Node]) -> nn.Module:
             half.copied[node] = half.new.node_copy(node, half.copied.__getitem__)
         if node.meta["op"].startswith("input") and node.meta["tensors"] == 1:
             half.check_shape(node)
-    return half.module([half.copied[node] for node in sent], "Head")
+        if cloned and node in sent:
+            clones[node] = half.new.call_method("clone", (half.copied[node],))
+    return half.module([clones.get(node, half.copied[node]) for node in sent], "Head")
 
 
 def _tail(graph: Graph, head: int, sent: list[fx.Node]) -> nn.Module:

@@ -13,9 +13,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from pysplitcodec.errors import SplitError
 from pysplitcodec.runtime import ModelSource, one_line
-from pysplitcodec.runtime_torch import read_program
+from pysplitcodec.runtime_torch import Arguments, read_program
 from pysplitcodec.splitting.torch_model import TorchPlaces
-from pysplitcodec.splitting.torch_trace import Arguments
 
 
 class TorchFileGraph(TorchPlaces[bytes]):

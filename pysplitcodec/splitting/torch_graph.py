@@ -13,8 +13,9 @@ from typing import Any
 from torch import fx, nn
 
 from pysplitcodec.errors import SplitError
+from pysplitcodec.runtime_torch import Arguments
 from pysplitcodec.splitting.torch_parts import Mode
-from pysplitcodec.splitting.torch_trace import Arguments, trace
+from pysplitcodec.splitting.torch_trace import trace
 
 
 class Graph:
@@ -113,11 +114,11 @@ class Graph:
                             found[node] = (tensor, dimension, int(ratio))
         return found
 
-    def example_shape(self, node: fx.Node) -> tuple[int, ...]:
-        """Shape of the tensor that `node` gives for the example."""
-        values = self.trace.example_sizes
+    def shape(self, node: fx.Node) -> tuple[int, ...]:
+        """Shape of the tensor that `node` gives, where free dimensions are 1."""
+        sizes = dict.fromkeys(self.trace.sizes, 1)
         return tuple(
-            size if isinstance(size, int) else int(size.subs(values)) for size in node.meta["shape"]
+            size if isinstance(size, int) else int(size.subs(sizes)) for size in node.meta["shape"]
         )
 
     def never(self, node: fx.Node) -> str | None:
@@ -187,9 +188,9 @@ class Graph:
             for other in (*node.all_input_nodes, *node.meta["after"]):
                 above |= ancestors[self.number[other]]
             ancestors.append(above)
-            if _is_item(node):
+            if is_item(node):
                 # an operator's other results come with it
-                siblings = [n for n in node.all_input_nodes[0].users if _is_item(n)]
+                siblings = [n for n in node.all_input_nodes[0].users if is_item(n)]
                 if node is siblings[-1]:
                     together = above
                     for sibling in siblings:
@@ -210,7 +211,7 @@ class Graph:
                 continue
             if node.op == "call_module":
                 name = str(node.target)
-            elif _is_item(node):
+            elif is_item(node):
                 name = f"{names[node.args[0]]}[{node.args[1]}]"
             else:
                 name = f"{node.meta['path']}.{node.meta['op']}".lstrip(".")
@@ -274,5 +275,6 @@ class _OtherError(Exception):
 _CONSTANTS = (bool, int, float, str, type(None))
 
 
-def _is_item(node: fx.Node) -> bool:
+def is_item(node: fx.Node) -> bool:
+    """Whether `node` takes one of the tensors that another gives."""
     return node.target is operator.getitem and node.all_input_nodes[0].meta["tensors"] > 1

@@ -26,11 +26,11 @@ from typing import Any
 from torch import fx, nn
 
 from pysplitcodec.errors import ArgumentError
+from pysplitcodec.runtime_torch import Arguments, as_arguments
 from pysplitcodec.splitting.cuts import Half, Tensor
 from pysplitcodec.splitting.model_graph import ModelGraph
 from pysplitcodec.splitting.torch_extract import extract
 from pysplitcodec.splitting.torch_graph import Graph
-from pysplitcodec.splitting.torch_trace import Arguments, as_arguments
 
 
 class TorchPlaces(ModelGraph[Half]):
@@ -86,7 +86,7 @@ class TorchPlaces(ModelGraph[Half]):
         found = {}
         for number in numbers:
             node = self.graph.nodes[number]
-            shape, dtype = self.graph.example_shape(node), node.meta["dtype"]
+            shape, dtype = self.graph.shape(node), node.meta["dtype"]
             found[number] = Tensor(number, self._name(number), shape, dtype)
         return found
 

@@ -34,7 +34,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
-from pysplitcodec.errors import ArgumentError, SplitError
+from pysplitcodec.errors import SplitError
+from pysplitcodec.runtime_torch import Arguments
 from pysplitcodec.splitting.torch_parts import OnlyCount
 
 # These of torch.nn only call their children.
@@ -54,13 +55,6 @@ _HINTS = (29, 31, 37, 41, 43, 47, 53, 59, 61, 67)
 _DRAWS = ("rand", "normal", "bernoulli", "multinomial", "poisson")
 
 
-class Arguments(NamedTuple):
-    """An example's inputs, as the model is called with them."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
 class Trace(NamedTuple):
     """What the model ran.
 
@@ -68,7 +62,6 @@ class Trace(NamedTuple):
         calls; "tensors", how many tensors it gives; for a tensor "shape" and "dtype"; "after",
         the nodes that must run before it though it takes nothing from them; "draws".
     sizes: symbol -> the node that reads it from an input.
-    example_sizes: symbol -> its value in the example.
     results: path of a module -> the node of the tensor it returned last.
     constants: target of a get_attr node -> tensor that is neither parameter nor buffer.
     checks: target of a call_module node -> module that is not the model's.
@@ -77,27 +70,10 @@ class Trace(NamedTuple):
 
     graph: fx.Graph
     sizes: dict[Any, fx.Node]
-    example_sizes: dict[Any, int]
     results: dict[str, fx.Node]
     constants: dict[str, torch.Tensor]
     checks: dict[str, nn.Module]
     fixed: bool
-
-
-def as_arguments(example: Any) -> Arguments:
-    """Read an example: a tensor, a tuple of positional or a dict of named arguments."""
-    if isinstance(example, Mapping):
-        arguments = Arguments((), dict(example))
-    elif isinstance(example, (tuple, list)):
-        arguments = Arguments(tuple(example), {})
-    else:
-        arguments = Arguments((example,), {})
-    if not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(list(arguments))):
-        raise ArgumentError(
-            "example must be a tensor, or a tuple or dict of the model's arguments with at least "
-            f"one tensor, not {type(example).__name__}"
-        )
-    return arguments
 
 
 def trace(model: nn.Module, arguments: Arguments, training: bool) -> Trace:
@@ -108,12 +84,12 @@ def trace(model: nn.Module, arguments: Arguments, training: bool) -> Trace:
     try:
         return _trace_any_batch(model, arguments, training)
     except SplitError:  # perhaps for the symbol's sake; a fixed shape says what is wrong with all
-        with _in_mode(model, training):
+        with in_mode(model, training):
             return _Recorder(model, arguments, any_batch=False).run()
 
 
 def _trace_any_batch(model: nn.Module, arguments: Arguments, training: bool) -> Trace:
-    with _in_mode(model, training):
+    with in_mode(model, training):
         recorder = _Recorder(model, arguments, any_batch=True)
         found = recorder.run()
     if recorder.asks_batch:
@@ -122,7 +98,7 @@ def _trace_any_batch(model: nn.Module, arguments: Arguments, training: bool) -> 
             lambda x: x[:1] if isinstance(x, torch.Tensor) and x.dim() else x, tuple(arguments)
         )
         try:
-            with _in_mode(model, training):
+            with in_mode(model, training):
                 one = _Recorder(model, Arguments(*single), any_batch=False).run()
         except SplitError:
             return found  # the model refuses a batch of one, as its halves will
@@ -136,7 +112,7 @@ def _operators(found: Trace) -> list[Any]:
 
 
 @contextmanager
-def _in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     """Set the mode of the modules that share the model's; afterwards, undo all assignments."""
     own = model.training
     before = [
@@ -167,7 +143,6 @@ class _Recorder(TorchFunctionMode):
         self._constants: dict[str, torch.Tensor] = {}
         self._checks: dict[str, nn.Module] = {}
         self._sizes: dict[Any, fx.Node] = {}
-        self._example_sizes: dict[Any, int] = {}
         self._results: dict[str, fx.Node] = {}
         # id of a tensor -> its node; the tensors are kept so that no other gets their id
         self._nodes: dict[int, fx.Node] = {}
@@ -213,7 +188,6 @@ class _Recorder(TorchFunctionMode):
         return Trace(
             self._graph,
             self._sizes,
-            self._example_sizes,
             self._results,
             self._constants,
             self._checks,
@@ -284,14 +258,13 @@ class _Recorder(TorchFunctionMode):
         for name, value in tensors.items():
             nodes[name].meta.update(path="", op="input", after=set(), draws=False)
             self._bind(nodes[name], value)
-        for fake, real in zip(tree_leaves(list(fakes)), tree_leaves(list(self._arguments))):
+        for fake in tree_leaves(tuple(fakes)):
             if isinstance(fake, torch.Tensor) and fake.dim():
                 size = fake.shape[0]
                 if isinstance(size, torch.SymInt) and size.node.expr not in self._sizes:
                     node = self._graph.call_method("size", (self._nodes[id(fake)], 0))
                     node.meta.update(path="", op="size", after=set(), tensors=0, draws=False)
                     self._sizes[size.node.expr] = node
-                    self._example_sizes[size.node.expr] = real.shape[0]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
