@@ -47,6 +47,9 @@ def test_sdist_and_wheel(tmp_path: Path) -> None:
         "lib/libsplitcodec.so",
         "data/digits.tflite",
         "data/digits_test.npz",
+        "report/page.html",
+        "report/page.css",
+        "report/page_graph.js",
     ):
         assert f"pysplitcodec/{name}" in held
     assert any(name.startswith("pysplitcodec/_core.") and name.endswith(".so") for name in held)

@@ -1,0 +1,81 @@
+"""The layer report as one HTML file that works offline.
+
+Its parts lie beside this module: page.html with places for the others, page.css and the scripts.
+Names in a report come from model files and may be hostile: here they are JSON in which no markup
+can begin, the scripts make nothing but text of them, and the page's content security policy lets
+no other script, style or address in.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+# One script, in this order: page.js starts what the others define.
+_SCRIPTS = (
+    "page_format.js",
+    "page_layout.js",
+    "page_graph.js",
+    "page_chart.js",
+    "page_table.js",
+    "page_plots.js",
+    "page_detail.js",
+    "page.js",
+)
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """The HTML page of a layer report, complete in itself.
+
+    report: what `splitcodec inspect MODEL --json` prints.  Numbers that are not finite are shown
+    like those that were not measured.
+    """
+    style = _part("page.css")
+    script = "".join(map(_part, _SCRIPTS))
+    return Template(_part("page.html")).substitute(
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
+        report=_json(report),
+    )
+
+
+def write_page(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write `page(report)` to the file `path`.  Raises OSError if that cannot be done."""
+    Path(path).write_text(page(report), encoding="utf-8")
+
+
+def _part(name: str) -> str:
+    return (resources.files("pysplitcodec.report") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """What a content security policy calls the script or style `text`."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _json(value: Any) -> str:
+    """JSON in ASCII that may stand inside <script>: neither a tag nor a comment can begin in it."""
+    text = json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None for every number that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
