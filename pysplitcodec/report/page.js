@@ -1,7 +1,7 @@
 // The state of the page and what ties its views together.
 
 const CODERS = ["pack", "lzma", "context"];
-const INK_CHANGES = 0.6; // where along the colours text on them changes between light and dark
+const INK_CHANGES = 0.57; // where along the colours text on them changes between light and dark
 
 function measuresOf({ split_points: points }) {
   const plain = [
@@ -10,19 +10,22 @@ function measuresOf({ split_points: points }) {
     { key: "int8", label: "as int8", of: (point) => point.int8_bytes },
   ];
   const widths = new Set(points.flatMap(({ coded }) => (coded || []).map(({ bits }) => bits)));
-  const coded = [...widths].sort((a, b) => a - b).flatMap((bits) =>
-    CODERS.map((coder) => ({
-      key: `${coder}-${bits}`,
-      label: `${coder}, ${plural(bits, "bit")}`,
-      of: (point) => ((point.coded || []).find((row) => row.bits === bits) || {})[coder],
-    })),
-  );
+  const coded = [...widths]
+    .sort((a, b) => a - b)
+    .flatMap((bits) =>
+      CODERS.map((coder) => ({
+        key: `${coder}-${bits}`,
+        label: `${coder}, ${plural(bits, "bit")}`,
+        of: (point) => ((point.coded || []).find((row) => row.bits === bits) || {})[coder],
+      })),
+    );
   return [...plain, ...coded].filter(({ of }) => points.some((point) => known(of(point))));
 }
 
 function inputBytesOf({ inputs }) {
   const size = (dtype) => (Number((/\d+$/.exec(dtype) || [8])[0]) || 8) / 8;
-  const elements = (shape) => shape.reduce((product, length) => product * (length > 0 ? length : 1), 1);
+  const elements = (shape) =>
+    shape.reduce((product, length) => product * (length > 0 ? length : 1), 1);
   return inputs.reduce((sum, { shape, dtype }) => sum + elements(shape) * size(dtype), 0);
 }
 
@@ -40,9 +43,13 @@ function stateOf(report) {
     slower: 1,
     inputBytes: inputBytesOf(report),
     effort: byMacs ? "MACs" : "operators",
-    share: (point) => (byMacs ? point.macs_head / report.macs : point.operators_before / report.operators.length),
+    share: (point) =>
+      byMacs ? point.macs_head / report.macs : point.operators_before / report.operators.length,
     bytes: (point) => state.measure.of(point),
-    ofInput: (point) => (state.inputBytes > 0 && known(state.bytes(point)) ? state.bytes(point) / state.inputBytes : null),
+    ofInput: (point) =>
+      state.inputBytes > 0 && known(state.bytes(point))
+        ? state.bytes(point) / state.inputBytes
+        : null,
     latency: (point) => latencyOf(point, state),
     fastest: () => least(points, state.latency),
     range: null, // least and most bytes of a split point
@@ -74,7 +81,8 @@ function colours(current) {
     colour: (point) => {
       const at = place(point);
       if (!known(at)) return null;
-      const [from, to, part] = at < 0.5 ? ["few", "middle", at * 2] : ["middle", "many", at * 2 - 1];
+      const [from, to, part] =
+        at < 0.5 ? ["few", "middle", at * 2] : ["middle", "many", at * 2 - 1];
       return `color-mix(in oklab, var(--${to}) ${(100 * part).toFixed(1)}%, var(--${from}))`;
     },
     ink: (point) => `var(${place(point) < INK_CHANGES ? "--on-few" : "--on-many"})`,
@@ -88,7 +96,10 @@ function writeHeader(report, state) {
   document.getElementById("model").textContent = report.model;
   const pairs = [
     ["Format", report.format],
-    [report.inputs.length === 1 ? "Input" : "Inputs", report.inputs.map(({ shape, dtype }) => `${shapeText(shape)} ${dtype}`).join(", ")],
+    [
+      report.inputs.length === 1 ? "Input" : "Inputs",
+      report.inputs.map(({ shape, dtype }) => `${shapeText(shape)} ${dtype}`).join(", "),
+    ],
     ["MACs", written(report.macs, countText)],
     ["Parameters", written(report.params, countText)],
     ["Weights", written(report.weight_bytes, bytesText)],
@@ -100,7 +111,13 @@ function writeHeader(report, state) {
   ];
   document
     .getElementById("facts")
-    .append(...pairs.filter(([, value]) => known(value)).map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", { class: "name" }, value))));
+    .append(
+      ...pairs
+        .filter(([, value]) => known(value))
+        .map(([term, value]) =>
+          element("div", {}, element("dt", {}, term), element("dd", { class: "name" }, value)),
+        ),
+    );
   for (const part of document.querySelectorAll("[data-times]")) part.hidden = !state.timed;
 }
 
@@ -109,9 +126,11 @@ function writeSummary(report, state) {
 }
 
 function summaryOf({ split_points: points }, state) {
-  if (!points.length) return "This model has no split point: nowhere does a single tensor hold all that the rest needs.";
+  if (!points.length)
+    return "This model has no split point: nowhere does a single tensor hold all that the rest needs.";
   const smallest = least(points, state.bytes);
-  const where = (point) => `${point.index} (${bytesText(state.bytes(point))}, ${percentText(state.share(point))} of the ${state.effort})`;
+  const where = (point) =>
+    `${point.index} (${bytesText(state.bytes(point))}, ${percentText(state.share(point))} of the ${state.effort})`;
   const smaller = points.filter((point) => state.bytes(point) < state.inputBytes);
   const earliest = least(smaller, state.share);
   const howMany = `${smaller.length || "None"} of ${plural(points.length, "split point")} ${smaller.length > 1 ? "send" : "sends"} less than the input (${bytesText(state.inputBytes)})`;
@@ -130,18 +149,27 @@ function writeLegend(state) {
   if (!range) return;
   const [low, high] = range.map(bytesText);
   legend.setAttribute("aria-label", `Colours run from ${low} to ${high}`);
-  legend.replaceChildren(element("span", {}, low), element("span", { class: "ramp" }), element("span", {}, high));
+  legend.replaceChildren(
+    element("span", {}, low),
+    element("span", { class: "ramp" }),
+    element("span", {}, high),
+  );
 }
 
 // ---------------------------------------------------------------- controls
 
 function connectControls(report, state, redraw) {
   const measure = document.getElementById("measure");
-  measure.append(...state.measures.map(({ key, label }) => element("option", { value: key }, label)));
+  measure.append(
+    ...state.measures.map(({ key, label }) => element("option", { value: key }, label)),
+  );
   const link = document.getElementById("link");
   const slower = document.getElementById("slower");
   const read = () => {
-    state.measure = state.measures.find(({ key }) => key === measure.value) || { label: "", of: () => null };
+    state.measure = state.measures.find(({ key }) => key === measure.value) || {
+      label: "",
+      of: () => null,
+    };
     const bytes = report.split_points.map(state.bytes).filter((value) => value > 0);
     state.range = bytes.length ? [Math.min(...bytes), Math.max(...bytes)] : null;
     state.bitsPerSecond = 10 ** (4 + Number(link.value) / 20); // 10 kbit/s to 1 Gbit/s
@@ -167,8 +195,18 @@ function selector(report, state, views) {
   };
   // order: indices as they are shown, where that is not from first to last
   choose.byKey = (event, order = points.map(({ index }) => index)) => {
-    const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
-    if (!(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey || !order.length) return;
+    const steps = {
+      ArrowDown: 1,
+      ArrowRight: 1,
+      ArrowUp: -1,
+      ArrowLeft: -1,
+      PageDown: 10,
+      PageUp: -10,
+      Home: -Infinity,
+      End: Infinity,
+    };
+    if (!(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey || !order.length)
+      return;
     event.preventDefault();
     const at = state.point ? order.indexOf(state.point.index) : -1;
     choose(order[Math.min(Math.max(at + steps[event.key], 0), order.length - 1)]);
@@ -194,7 +232,8 @@ function start() {
   const choose = selector(report, state, views);
   writeHeader(report, state);
   const graph = graphView(report, state, choose);
-  if (report.split_points.length) views.push(chartView(report, state, choose), tableView(report, state, choose));
+  if (report.split_points.length)
+    views.push(chartView(report, state, choose), tableView(report, state, choose));
   else document.body.classList.add("unsplittable");
   views.push(detailView(report, state), graph);
   connectControls(report, state, () => {

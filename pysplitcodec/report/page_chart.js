@@ -7,14 +7,16 @@ function chartView(report, state, choose) {
   const root = drawing("svg", {
     role: "listbox",
     tabindex: "0",
-    "aria-label": "Feature bytes against share of MACs in the head; arrow keys select a split point",
+    "aria-label":
+      "Feature bytes against share of MACs in the head; arrow keys select a split point",
   });
   box.append(root);
   let marks = [];
 
   const nearest = (event) => {
     const corner = root.getBoundingClientRect();
-    const distance = ({ x, y }) => Math.hypot(event.clientX - corner.left - x, event.clientY - corner.top - y);
+    const distance = ({ x, y }) =>
+      Math.hypot(event.clientX - corner.left - x, event.clientY - corner.top - y);
     const mark = marks.reduce((a, b) => (a && distance(a) <= distance(b) ? a : b), null);
     return mark && distance(mark) <= NEAR ? mark : null;
   };
@@ -66,7 +68,7 @@ function describePoint(point, state) {
 }
 
 function drawChart(root, width, report, state) {
-  const height = Math.round(Math.min(420, Math.max(260, width * 0.52)));
+  const height = Math.round(Math.max(240, Math.min(width * 0.52, window.innerHeight * 0.38)));
   const area = { left: 62, right: width - 16, top: 14, bottom: height - 44 };
   root.setAttribute("width", width);
   root.setAttribute("height", height);
@@ -96,22 +98,32 @@ function chartScale(bytes, inputBytes, { left, right, top, bottom }) {
     low: low - room,
     high: high + room,
     x: (share) => left + share * (right - left),
-    y: (value) => bottom - ((Math.log10(value) - low + room) / (high - low + 2 * room)) * (bottom - top),
+    y: (value) =>
+      bottom - ((Math.log10(value) - low + room) / (high - low + 2 * room)) * (bottom - top),
   };
 }
 
 function axes(scale, area, state) {
   const parts = [];
-  const shares = area.right - area.left < 420 ? [0, 0.25, 0.5, 0.75, 1] : [0, 0.2, 0.4, 0.6, 0.8, 1];
+  const shares =
+    area.right - area.left < 420 ? [0, 0.25, 0.5, 0.75, 1] : [0, 0.2, 0.4, 0.6, 0.8, 1];
   for (const share of shares) {
     const x = scale.x(share);
     parts.push(drawing("line", { class: "grid", x1: x, x2: x, y1: area.top, y2: area.bottom }));
-    parts.push(drawing("text", { class: "tick middle", x, y: area.bottom + 16 }, `${Math.round(share * 100)}`));
+    parts.push(
+      drawing(
+        "text",
+        { class: "tick middle", x, y: area.bottom + 16 },
+        `${Math.round(share * 100)}`,
+      ),
+    );
   }
   for (const value of logTicks(scale.low, scale.high)) {
     const y = scale.y(value);
     parts.push(drawing("line", { class: "grid", x1: area.left, x2: area.right, y1: y, y2: y }));
-    parts.push(drawing("text", { class: "tick end", x: area.left - 6, y: y + 4 }, bytesText(value)));
+    parts.push(
+      drawing("text", { class: "tick end", x: area.left - 6, y: y + 4 }, bytesText(value)),
+    );
   }
   const middle = (area.top + area.bottom) / 2;
   parts.push(
@@ -130,7 +142,10 @@ function axes(scale, area, state) {
 }
 
 function logTicks(low, high) {
-  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, index) => Math.floor(low) + index);
+  const powers = Array.from(
+    { length: Math.ceil(high) - Math.floor(low) + 1 },
+    (_, index) => Math.floor(low) + index,
+  );
   const ticks = (steps) =>
     powers
       .flatMap((power) => steps.map((digit) => digit * 10 ** power))
@@ -157,7 +172,8 @@ function inputLine(scale, area, state) {
 // The points that no other beats in both: fewer bytes with no more computation in the head.
 function paretoFront(points, state) {
   const order = [...points].sort(
-    (a, b) => state.share(a) - state.share(b) || state.bytes(a) - state.bytes(b) || a.index - b.index,
+    (a, b) =>
+      state.share(a) - state.share(b) || state.bytes(a) - state.bytes(b) || a.index - b.index,
   );
   let least = Infinity;
   return new Set(
@@ -170,7 +186,10 @@ function paretoFront(points, state) {
 }
 
 function frontPath(best, state, scale, area) {
-  const corners = [...best].map((point) => [scale.x(state.share(point)), scale.y(state.bytes(point))]);
+  const corners = [...best].map((point) => [
+    scale.x(state.share(point)),
+    scale.y(state.bytes(point)),
+  ]);
   if (!corners.length) return "";
   const [[x, y], ...rest] = corners;
   return `M${x} ${y}${rest.map(([nextX, nextY]) => `H${nextX}V${nextY}`).join("")}H${area.right}`;
@@ -214,9 +233,15 @@ function fastestMark(marks, state, area) {
 
 function writeChartKey(report, state) {
   const left = report.split_points.filter((point) => !(state.bytes(point) > 0)).length;
-  document.getElementById("chart-key").replaceChildren(
-    element("span", {}, "◆ Pareto-optimal: no other has fewer bytes with as little computation in the head"),
-    element("span", {}, "● others"),
-    left ? element("span", {}, `${plural(left, "split point")} not measured this way`) : "",
-  );
+  document
+    .getElementById("chart-key")
+    .replaceChildren(
+      element(
+        "span",
+        {},
+        "◆ Pareto-optimal: no other has fewer bytes with as little computation in the head",
+      ),
+      element("span", {}, "● others"),
+      left ? element("span", {}, `${plural(left, "split point")} not measured this way`) : "",
+    );
 }

@@ -5,44 +5,63 @@ function detailView(report, state) {
   const chosen = { bits: null };
   const mark = () => {
     const { point } = state;
-    document.getElementById("detail-title").textContent = point ? `Split point ${point.index}` : "Split point";
-    if (!point) return box.replaceChildren(element("p", { class: "quiet" }, "None: there is nothing to select."));
+    document.getElementById("detail-title").textContent = point
+      ? `Split point ${point.index}`
+      : "Split point";
+    if (!point)
+      return box.replaceChildren(
+        element("p", { class: "quiet" }, "None: there is nothing to select."),
+      );
     const parts = [
       element("p", { class: "name full" }, point.name),
       facts(point, report, state),
       tensorsTable(point),
       dividedBetween(point),
       ...entropySection(point),
-      ...codedSection(point, report),
+      ...codedSection(point),
       ...pictureSection(point),
       ...histogramSection(point, chosen, mark),
       missing(point),
     ];
     box.replaceChildren(...parts.filter(known));
   };
-  return { draw: mark, mark: () => { mark(); document.getElementById("detail-panel").scrollTop = 0; } };
+  return {
+    draw: mark,
+    mark: () => {
+      mark();
+      document.getElementById("detail-panel").scrollTop = 0;
+    },
+  };
 }
 
 function definitions(pairs) {
   return element(
     "dl",
     { class: "facts" },
-    ...pairs.filter(known).map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))),
+    ...pairs
+      .filter(known)
+      .map(([term, value]) =>
+        element("div", {}, element("dt", {}, term), element("dd", {}, value)),
+      ),
   );
 }
 
 function facts(point, report, state) {
-  const latency = state.latency(point);
+  const [latency, ratio] = [state.latency(point), state.ofInput(point)];
   const same = known(point.repeats) ? `as split point ${point.repeats}` : null;
   return definitions([
     ["Shape", tensorsText(point)],
     ["Data type", [...new Set(point.tensors.map(({ dtype }) => dtype))].join(", ")],
     ["Elements", exactText(point.elements)],
-    ["Bytes as it is", bytesPair(point.bytes, state)],
-    ["as float32", bytesPair(point.float32_bytes, state)],
-    ["as int8", bytesPair(point.int8_bytes, state)],
+    ["Bytes as it is", written(point.bytes, bytesText)],
+    ["as float32", written(point.float32_bytes, bytesText)],
+    ["as int8", written(point.int8_bytes, bytesText)],
+    known(ratio) ? [`${state.measure.label} ÷ input`, digits(ratio)] : null,
     ["After", point.after],
-    ["Operators before", `${exactText(point.operators_before)} of ${exactText(report.operators.length)}`],
+    [
+      "Operators before",
+      `${exactText(point.operators_before)} of ${exactText(report.operators.length)}`,
+    ],
     same && ["Same shape", same],
     ["Head RAM, peak", written(point.head_ram_bytes, bytesText)],
     known(point.sparsity) ? ["Zeros", percentText(point.sparsity)] : null,
@@ -52,14 +71,11 @@ function facts(point, report, state) {
   ]);
 }
 
-function bytesPair(value, state) {
-  const ratio = state.inputBytes > 0 && known(value) ? ` (${digits(value / state.inputBytes)} × input)` : "";
-  return written(value, bytesText) + ratio;
-}
-
 function tensorsText(point) {
   const shapes = point.tensors.map(({ shape }) => shapeText(shape));
-  return shapes.length > 3 ? `${shapes.slice(0, 3).join(" + ")} + ${shapes.length - 3} more` : shapes.join(" + ");
+  return shapes.length > 3
+    ? `${shapes.slice(0, 3).join(" + ")} + ${shapes.length - 3} more`
+    : shapes.join(" + ");
 }
 
 function tensorsTable({ tensors }) {
@@ -71,7 +87,11 @@ function tensorsTable({ tensors }) {
     tensor.dtype,
     ...(quantised ? [written(tensor.scale, digits), written(tensor.zero_point, String)] : []),
   ]);
-  return plainTable(["Tensor", "Shape", "Type", ...(quantised ? ["Scale", "Zero point"] : [])], rows, "Tensors that are sent");
+  return plainTable(
+    ["Tensor", "Shape", "Type", ...(quantised ? ["Scale", "Zero point"] : [])],
+    rows,
+    "Tensors that are sent",
+  );
 }
 
 function plainTable(titles, rows, label) {
@@ -81,8 +101,16 @@ function plainTable(titles, rows, label) {
     element(
       "table",
       {},
-      element("thead", {}, element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))),
-      element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, cell))))),
+      element(
+        "thead",
+        {},
+        element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title))),
+      ),
+      element(
+        "tbody",
+        {},
+        ...rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, cell)))),
+      ),
     ),
   );
 }
@@ -94,9 +122,18 @@ function dividedBetween(point) {
     ["Weights", point.weight_bytes_head, point.weight_bytes_tail, bytesText],
     ["Time", point.head_ms, point.tail_ms, timeText],
   ];
-  const rows = quantities.filter(([, head, tail]) => known(head) && known(tail)).map((row) => shareBar(...row));
+  const rows = quantities
+    .filter(([, head, tail]) => known(head) && known(tail))
+    .map((row) => shareBar(...row));
   if (!rows.length) return null;
-  const titles = element("div", { class: "divided quiet" }, element("span", { class: "what" }), element("span", {}, "head"), element("span", {}), element("span", {}, "tail"));
+  const titles = element(
+    "div",
+    { class: "divided quiet" },
+    element("span", { class: "what" }),
+    element("span", {}, "head"),
+    element("span", {}),
+    element("span", {}, "tail"),
+  );
   return element("div", { class: "between" }, titles, ...rows);
 }
 
@@ -105,29 +142,42 @@ function entropySection(point) {
   return [
     element("h3", {}, "Entropy of the indices, bits per element"),
     entropyPlot(point.entropy_bits),
-    element("p", { class: "key" }, "Width of the index in bits; outlined, what it takes without a coder."),
+    element(
+      "p",
+      { class: "key" },
+      "Width of the index in bits; outlined, what it takes without a coder.",
+    ),
   ];
 }
 
-function codedSection(point, report) {
+function codedSection(point) {
   if (!point.coded || !point.coded.length) return [];
   const coders = CODERS.filter((coder) => point.coded.some((row) => known(row[coder])));
   if (!coders.length) return [];
   const rows = point.coded.map((row) => [
     `${row.bits}`,
-    ...coders.map((coder) => written(row[coder], (bytes) => `${exactText(bytes)} (${(8 * bytes / point.elements).toFixed(2)})`)),
+    ...coders.map((coder) =>
+      written(
+        row[coder],
+        (bytes) => `${exactText(bytes)} (${((8 * bytes) / point.elements).toFixed(2)})`,
+      ),
+    ),
   ]);
   return [
     element("h3", {}, "Frame bytes per sample (bits per element)"),
     plainTable(["Bits", ...coders], rows, "Bytes after coding"),
-    element("p", { class: "key" }, `Means over ${plural(report.samples, "sample")}.`),
+    element("p", { class: "key" }, "Means; context learned from the other half of the samples."),
   ];
 }
 
 function pictureSection({ picture, name }) {
   if (!picture) return [];
   const { png, channels, width, height } = picture;
-  const image = element("img", { alt: `Feature map at ${name}, ${plural(channels, "channel")}`, width, height });
+  const image = element("img", {
+    alt: `Feature map at ${name}, ${plural(channels, "channel")}`,
+    width,
+    height,
+  });
   image.src = `data:image/png;base64,${png}`;
   return [
     element("h3", {}, "Feature map of one sample"),
@@ -137,20 +187,41 @@ function pictureSection({ picture, name }) {
 }
 
 function histogramSection({ histograms, codebooks }, chosen, redraw) {
-  const drawn = (histograms || []).filter(({ low, high, counts }) => known(low) && known(high) && known(counts));
+  const drawn = (histograms || []).filter(
+    ({ low, high, counts }) => known(low) && known(high) && known(counts),
+  );
   if (!drawn.length) return [];
   const books = codebooks || [];
   const book = books.find(({ bits }) => bits === chosen.bits) || books[0];
   return [
-    element("div", { class: "bar" }, element("h3", {}, "Values per channel"), book ? codebookMenu(books, book, chosen, redraw) : null),
-    element("div", { class: "histograms" }, ...drawn.map((one) => histogramPlot(one, book ? book.centroids : []))),
-    element("p", { class: "key" }, `Square-root scale.${book ? " Vertical lines: centroids of the codebook." : ""}`),
+    element(
+      "div",
+      { class: "bar" },
+      element("h3", {}, "Values per channel"),
+      book ? codebookMenu(books, book, chosen, redraw) : null,
+    ),
+    element(
+      "div",
+      { class: "histograms" },
+      ...drawn.map((one) => histogramPlot(one, book ? book.centroids : [])),
+    ),
+    element(
+      "p",
+      { class: "key" },
+      `Square-root scale.${book ? " Vertical lines: centroids of the codebook." : ""}`,
+    ),
   ];
 }
 
 function codebookMenu(books, book, chosen, redraw) {
-  const options = books.map(({ bits }) => element("option", { value: bits }, `${plural(bits, "bit")}`));
-  const menu = element("select", { id: "codebook", "aria-label": "Width of the codebook that is drawn in" }, ...options);
+  const options = books.map(({ bits }) =>
+    element("option", { value: bits }, `${plural(bits, "bit")}`),
+  );
+  const menu = element(
+    "select",
+    { id: "codebook", "aria-label": "Width of the codebook that is drawn in" },
+    ...options,
+  );
   menu.value = book.bits;
   menu.addEventListener("change", () => {
     chosen.bits = Number(menu.value);
@@ -161,8 +232,16 @@ function codebookMenu(books, book, chosen, redraw) {
 }
 
 function missing(point) {
-  const names = { sparsity: "zeros", entropy_bits: "entropy", coded: "coded bytes", histograms: "histograms", picture: "feature map" };
-  const absent = Object.keys(names).filter((key) => !known(point[key])).map((key) => names[key]);
+  const names = {
+    sparsity: "zeros",
+    entropy_bits: "entropy",
+    coded: "coded bytes",
+    histograms: "histograms",
+    picture: "feature map",
+  };
+  const absent = Object.keys(names)
+    .filter((key) => !known(point[key]))
+    .map((key) => names[key]);
   if (!absent.length) return null;
   return element("p", { class: "quiet" }, `Not measured: ${absent.join(", ")}.`);
 }

@@ -6,7 +6,9 @@ function graphView(report, state, choose) {
   const box = document.getElementById("graph");
   const input = { index: -1, kind: "input", inputs: [], split_point: null };
   const nodes = [input, ...report.operators];
-  const layout = layoutGraph(nodes.map(({ inputs }) => [...new Set(inputs)].map((from) => from + 1)));
+  const layout = layoutGraph(
+    nodes.map(({ inputs }) => [...new Set(inputs)].map((from) => from + 1)),
+  );
   const dearest = Math.max(1, ...report.operators.map(({ macs }) => macs || 0));
   const edges = layout.edges.map(({ path }) => drawing("path", { d: path }));
   const groups = nodes.map((node, index) => nodeGroup(node, layout.nodes[index], dearest, report));
@@ -114,7 +116,9 @@ function nodeGroup(node, { x, y }, dearest, report) {
 }
 
 function inputLabel({ inputs }) {
-  return inputs.length === 1 ? `input ${inputs[0].shape.join("×")}` : plural(inputs.length, "input");
+  return inputs.length === 1
+    ? `input ${inputs[0].shape.join("×")}`
+    : plural(inputs.length, "input");
 }
 
 function bytesField() {
@@ -145,7 +149,9 @@ function describeOnHover(root, nodes, report, state) {
 
 function describeNode(node, report, state) {
   if (node.index < 0) {
-    return report.inputs.map(({ name, shape, dtype }) => `${shortened(name, 80)}: ${shapeText(shape)} ${dtype}`);
+    return report.inputs.map(
+      ({ name, shape, dtype }) => `${shortened(name, 80)}: ${shapeText(shape)} ${dtype}`,
+    );
   }
   const point = known(node.split_point) ? report.split_points[node.split_point] : null;
   return [
@@ -153,7 +159,9 @@ function describeNode(node, report, state) {
     shortened(node.name, 120),
     `${countText(node.macs || 0)} MACs, ${countText(node.params || 0)} parameters`,
     known(node.output_bytes) ? `output ${bytesText(node.output_bytes)}` : null,
-    point ? `split point ${point.index}: ${written(state.bytes(point), bytesText)} ${state.measure.label}` : null,
+    point
+      ? `split point ${point.index}: ${written(state.bytes(point), bytesText)} ${state.measure.label}`
+      : null,
   ];
 }
 

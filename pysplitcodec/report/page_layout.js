@@ -24,7 +24,9 @@ function layoutGraph(parents) {
   return {
     nodes,
     edges,
-    width: Math.max(...nodes.map(({ x }) => x + NODE_WIDTH), ...edges.map(({ right }) => right)) + MARGIN,
+    width:
+      Math.max(...nodes.map(({ x }) => x + NODE_WIDTH), ...edges.map(({ right }) => right)) +
+      MARGIN,
     height: Math.max(...nodes.map(({ y }) => y)) + NODE_HEIGHT + MARGIN,
   };
 }
@@ -75,7 +77,7 @@ function pathsOf(children) {
   const paths = [];
   children.forEach((_, start) => {
     const path = [];
-    for (let node = start; known(node) && !used.has(node); ) {
+    for (let node = start; known(node) && !used.has(node);) {
       path.push(node);
       used.add(node);
       const left = children[node].filter((child) => !used.has(child));
@@ -137,6 +139,7 @@ function step(x, y, toX, toY) {
 function around(a, b, right) {
   const [y, toY] = [a.y + NODE_HEIGHT / 2, b.y + NODE_HEIGHT / 2];
   // a cubic curve comes three quarters of the way to its control points
-  const control = Math.max(a.x, b.x) + NODE_WIDTH + ((right - Math.max(a.x, b.x) - NODE_WIDTH) * 4) / 3;
+  const control =
+    Math.max(a.x, b.x) + NODE_WIDTH + ((right - Math.max(a.x, b.x) - NODE_WIDTH) * 4) / 3;
   return `M${a.x + NODE_WIDTH} ${y}C${control} ${y} ${control} ${toY} ${b.x + NODE_WIDTH} ${toY}`;
 }

@@ -3,15 +3,44 @@
 function tableColumns(report, state) {
   const columns = [
     { key: "index", title: "#", of: (p) => p.index, show: String },
-    { key: "name", title: "Name", of: (p) => p.name, show: (name) => element("span", { class: "name", title: name }, withoutMiddle(name, 30)) },
+    {
+      key: "name",
+      title: "Name",
+      of: (p) => p.name,
+      show: (name) => element("span", { class: "name", title: name }, withoutMiddle(name, 30)),
+    },
     { key: "bytes", title: "Bytes", hint: "as chosen above", of: state.bytes, show: bytesText },
-    { key: "ratio", title: "÷ input", hint: "bytes over those of the input as it is", of: state.ofInput, show: digits },
+    {
+      key: "ratio",
+      title: "÷ input",
+      hint: "bytes over those of the input as it is",
+      of: state.ofInput,
+      show: digits,
+    },
     { key: "share", title: "Head MACs", of: state.share, show: percentText },
-    { key: "latency", title: "Latency", hint: "head, link and tail", of: state.latency, show: timeText },
-    { key: "shape", title: "Shape", hint: "sorted by elements", of: (p) => p.elements, show: (_, p) => tensorsText(p) },
+    {
+      key: "latency",
+      title: "Latency",
+      hint: "head, link and tail",
+      of: state.latency,
+      show: timeText,
+    },
+    {
+      key: "shape",
+      title: "Shape",
+      hint: "sorted by elements",
+      of: (p) => p.elements,
+      show: (_, p) => tensorsText(p),
+    },
     { key: "after", title: "After", of: (p) => p.after, show: (kind) => shortened(kind, 24) },
     { key: "params", title: "Head param.", of: (p) => p.params_head, show: countText },
-    { key: "ram", title: "Head RAM", hint: "peak of activations", of: (p) => p.head_ram_bytes, show: bytesText },
+    {
+      key: "ram",
+      title: "Head RAM",
+      hint: "peak of activations",
+      of: (p) => p.head_ram_bytes,
+      show: bytesText,
+    },
     { key: "sparsity", title: "Zeros", of: (p) => p.sparsity, show: percentText },
     { key: "head", title: "Head time", of: (p) => p.head_ms, show: timeText },
     { key: "tail", title: "Tail time", of: (p) => p.tail_ms, show: timeText },
@@ -48,7 +77,12 @@ function tableView(report, state, choose) {
       order = points.map(({ index }) => index);
       rows = new Map(points.map((point) => [point.index, tableRow(point, columns)]));
       box.replaceChildren(
-        element("table", { role: "grid" }, tableHead(columns, sorting), element("tbody", {}, ...rows.values())),
+        element(
+          "table",
+          { role: "grid" },
+          tableHead(columns, sorting),
+          element("tbody", {}, ...rows.values()),
+        ),
       );
     },
     mark() {
@@ -78,7 +112,10 @@ function tableHead(columns, sorting) {
     const arrow = chosen ? (sorting.sign > 0 ? " ▲" : " ▼") : "";
     return element(
       "th",
-      { scope: "col", "aria-sort": chosen ? (sorting.sign > 0 ? "ascending" : "descending") : "none" },
+      {
+        scope: "col",
+        "aria-sort": chosen ? (sorting.sign > 0 ? "ascending" : "descending") : "none",
+      },
       element("button", { type: "button", "data-sort": key, title: hint }, title + arrow),
     );
   });
@@ -88,8 +125,14 @@ function tableHead(columns, sorting) {
 function tableRow(point, columns) {
   const cells = columns.map(({ key, of, show }) => {
     const value = of(point);
-    const text = known(value) ? show(value, point) : element("span", { class: "quiet", title: NOT_MEASURED }, "–");
-    return element(key === "name" ? "th" : "td", key === "name" ? { scope: "row" } : { class: key }, text);
+    const text = known(value)
+      ? show(value, point)
+      : element("span", { class: "quiet", title: NOT_MEASURED }, "–");
+    return element(
+      key === "name" ? "th" : "td",
+      key === "name" ? { scope: "row" } : { class: key },
+      text,
+    );
   });
   return element("tr", { "data-point": point.index }, ...cells);
 }
