@@ -307,8 +307,7 @@ def test_the_detail_draws_what_was_measured(open_page: Any) -> None:
 
 def test_the_quantisation_of_integer_features_is_shown(open_page: Any) -> None:
     opened = open_page(report_examples.residual(quantised=True))
-    assert "0.0235" in opened.text("#detail")
-    assert "-128" in opened.text("#detail")
+    assert "0.0235 × (value + 128)" in opened.text("#detail")
 
 
 def test_pareto_points_are_those_that_nothing_beats(open_page: Any) -> None:
@@ -431,6 +430,19 @@ def test_what_was_not_measured_is_not_shown_as_null(open_page: Any) -> None:
         assert not re.search(r"\b(null|NaN|undefined|Infinity)\b", seen)
     markup = opened.page.locator("main").evaluate("e => e.innerHTML")
     assert not re.search(r"\b(null|NaN|undefined|Infinity)\b", markup)
+
+
+def test_operators_stand_for_macs_that_are_not_known(open_page: Any) -> None:
+    report = report_examples.bare()
+    report["macs"] = report["operators"][0]["macs"] = None
+    for point in report["split_points"]:
+        point["macs_head"] = None
+    opened = open_page(report)
+    assert "operators in the head (%)" in opened.text("#chart")
+    assert opened.count("#chart [data-point]") == len(report["split_points"])
+    assert "Head operators" in opened.text("#table thead")
+    opened.page.locator("#graph [data-node='0']").hover()
+    assert "MACs not measured" in opened.text("#tooltip")
 
 
 def test_a_model_without_split_points(open_page: Any) -> None:

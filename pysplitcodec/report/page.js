@@ -92,8 +92,9 @@ function colours(current) {
 // ---------------------------------------------------------------- header
 
 function writeHeader(report, state) {
-  document.title = `${shortened(report.model, 80)}: split points`;
-  document.getElementById("model").textContent = report.model;
+  const name = report.model || "A model without a file";
+  document.title = `${shortened(name, 80)}: split points`;
+  document.getElementById("model").textContent = name;
   const pairs = [
     ["Format", report.format],
     [

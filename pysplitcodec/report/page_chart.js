@@ -97,7 +97,7 @@ function chartScale(bytes, inputBytes, { left, right, top, bottom }) {
   return {
     low: low - room,
     high: high + room,
-    x: (share) => left + share * (right - left),
+    x: (share) => left + 12 + share * (right - left - 24),
     y: (value) =>
       bottom - ((Math.log10(value) - low + room) / (high - low + 2 * room)) * (bottom - top),
   };

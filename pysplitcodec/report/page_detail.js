@@ -18,7 +18,7 @@ function detailView(report, state) {
       tensorsTable(point),
       dividedBetween(point),
       ...entropySection(point),
-      ...codedSection(point),
+      ...codedSection(point, report),
       ...pictureSection(point),
       ...histogramSection(point, chosen, mark),
       missing(point),
@@ -52,6 +52,9 @@ function facts(point, report, state) {
   return definitions([
     ["Shape", tensorsText(point)],
     ["Data type", [...new Set(point.tensors.map(({ dtype }) => dtype))].join(", ")],
+    point.tensors.length === 1 && known(point.tensors[0].scale)
+      ? ["Real value", quantisationText(point.tensors[0])]
+      : null,
     ["Elements", exactText(point.elements)],
     ["Bytes as it is", written(point.bytes, bytesText)],
     ["as float32", written(point.float32_bytes, bytesText)],
@@ -79,19 +82,20 @@ function tensorsText(point) {
 }
 
 function tensorsTable({ tensors }) {
-  const quantised = tensors.some(({ scale }) => known(scale));
-  if (tensors.length < 2 && !quantised) return null;
+  if (tensors.length < 2) return null;
   const rows = tensors.map((tensor) => [
-    element("span", { class: "name" }, tensor.name),
+    element("span", { class: "name", title: tensor.name }, withoutMiddle(tensor.name, 40)),
     shapeText(tensor.shape),
     tensor.dtype,
-    ...(quantised ? [written(tensor.scale, digits), written(tensor.zero_point, String)] : []),
+    quantisationText(tensor),
   ]);
-  return plainTable(
-    ["Tensor", "Shape", "Type", ...(quantised ? ["Scale", "Zero point"] : [])],
-    rows,
-    "Tensors that are sent",
-  );
+  return plainTable(["Tensor", "Shape", "Type", "Quantised"], rows, "Tensors that are sent");
+}
+
+function quantisationText({ scale, zero_point: zero }) {
+  return known(scale)
+    ? `${digits(scale)} × (value ${zero < 0 ? "+" : MINUS} ${Math.abs(zero)})`
+    : "no";
 }
 
 function plainTable(titles, rows, label) {
@@ -150,7 +154,7 @@ function entropySection(point) {
   ];
 }
 
-function codedSection(point) {
+function codedSection(point, { samples }) {
   if (!point.coded || !point.coded.length) return [];
   const coders = CODERS.filter((coder) => point.coded.some((row) => known(row[coder])));
   if (!coders.length) return [];
@@ -166,7 +170,13 @@ function codedSection(point) {
   return [
     element("h3", {}, "Frame bytes per sample (bits per element)"),
     plainTable(["Bits", ...coders], rows, "Bytes after coding"),
-    element("p", { class: "key" }, "Means; context learned from the other half of the samples."),
+    element(
+      "p",
+      { class: "key" },
+      samples > 1
+        ? `Means over the second half of ${exactText(samples)} samples; codebooks and coders learned from the first.`
+        : "Of the one sample that codebooks were fitted to.",
+    ),
   ];
 }
 

@@ -59,14 +59,15 @@ function exactText(value) {
 }
 
 function timeText(ms) {
-  return ms >= 1000 ? `${digits(ms / 1000)}\u00a0s` : `${digits(ms)}\u00a0ms`;
+  if (ms >= 1000) return `${digits(ms / 1000)}\u00a0s`;
+  return ms >= 0.1 ? `${digits(ms)}\u00a0ms` : `${digits(1000 * ms)}\u00a0µs`;
 }
 
 function percentText(share) {
   const percent = 100 * share;
   if (percent > 0 && percent < 0.1) return "<\u00a00.1\u00a0%";
   if (percent > 99.9 && percent < 100) return ">\u00a099.9\u00a0%";
-  return `${percent.toFixed(1)}\u00a0%`;
+  return `${percent.toFixed(percent > 0 && percent < 100 ? 1 : 0)}\u00a0%`;
 }
 
 function shapeText(shape) {

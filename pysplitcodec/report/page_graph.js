@@ -1,6 +1,6 @@
 // The graph of operators, with split points coloured by their bytes.
 
-const BYTES_WIDTH = 66;
+const BYTES_WIDTH = 62;
 
 function graphView(report, state, choose) {
   const box = document.getElementById("graph");
@@ -157,7 +157,7 @@ function describeNode(node, report, state) {
   return [
     `${node.index} ${node.kind}`,
     shortened(node.name, 120),
-    `${countText(node.macs || 0)} MACs, ${countText(node.params || 0)} parameters`,
+    `MACs ${written(node.macs, countText)}, parameters ${written(node.params, countText)}`,
     known(node.output_bytes) ? `output ${bytesText(node.output_bytes)}` : null,
     point
       ? `split point ${point.index}: ${written(state.bytes(point), bytesText)} ${state.measure.label}`

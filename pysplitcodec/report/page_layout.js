@@ -2,7 +2,7 @@
 // last one it reads.  Lanes side by side: the longest path keeps the rightmost lane, the branches
 // fill lanes to its left, and edges that skip operators bulge out to the right.
 
-const NODE_WIDTH = 190;
+const NODE_WIDTH = 200;
 const NODE_HEIGHT = 24;
 const LANE_STEP = NODE_WIDTH + 26;
 const LAYER_STEP = 42;

@@ -17,7 +17,7 @@ function tableColumns(report, state) {
       of: state.ofInput,
       show: digits,
     },
-    { key: "share", title: "Head MACs", of: state.share, show: percentText },
+    { key: "share", title: `Head ${state.effort}`, of: state.share, show: percentText },
     {
       key: "latency",
       title: "Latency",
