@@ -278,14 +278,14 @@ def test_latency_over_a_link(open_page: Any) -> None:
 
     points = report["split_points"]
     found = []
-    for slider, slower in ((0, 1), (100, 1), (100, 50)):
+    for slider, slower in ((0, 1), (60, 1), (60, 100), (100, 1)):
         opened.page.locator("#slower").fill(str(slower))
         opened.page.locator("#link").fill(str(slider))
         found.append(fastest(10 ** (4 + slider / 20), slower))
         assert f"split point {found[-1]} has the lowest latency" in opened.text("#summary")
         ring = _centre(opened, "#chart circle.fastest")
         assert ring == pytest.approx(_centre(opened, f"#chart-{found[-1]} .halo"), abs=0.5)
-    assert len(set(found)) > 1
+    assert found[1] != found[2]  # a slow device does less of it
 
 
 def test_the_detail_draws_what_was_measured(open_page: Any) -> None:
@@ -307,7 +307,7 @@ def test_the_detail_draws_what_was_measured(open_page: Any) -> None:
 
 def test_the_quantisation_of_integer_features_is_shown(open_page: Any) -> None:
     opened = open_page(report_examples.residual(quantised=True))
-    assert "0.0235 × (value + 128)" in opened.text("#detail")
+    assert "0.0235 \u00d7 (value + 128)" in opened.text("#detail")
 
 
 def test_pareto_points_are_those_that_nothing_beats(open_page: Any) -> None:
