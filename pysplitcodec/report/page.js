@@ -23,7 +23,7 @@ function measuresOf({ split_points: points }) {
 }
 
 function inputBytesOf({ inputs }) {
-  const size = (dtype) => (Number((/\d+$/.exec(dtype) || [8])[0]) || 8) / 8;
+  const size = (dtype) => Number((/\d+$/.exec(dtype) || [8])[0]) / 8;
   const elements = (shape) =>
     shape.reduce((product, length) => product * (length > 0 ? length : 1), 1);
   return inputs.reduce((sum, { shape, dtype }) => sum + elements(shape) * size(dtype), 0);

@@ -59,7 +59,7 @@ function facts(point, report, state) {
     ["Bytes as it is", written(point.bytes, bytesText)],
     ["as float32", written(point.float32_bytes, bytesText)],
     ["as int8", written(point.int8_bytes, bytesText)],
-    known(ratio) ? [`${state.measure.label} ÷ input`, digits(ratio)] : null,
+    known(ratio) ? [`÷ input, ${state.measure.label}`, digits(ratio)] : null,
     ["After", point.after],
     [
       "Operators before",

@@ -16,7 +16,7 @@ function graphView(report, state, choose) {
     "svg",
     {
       viewBox: `0 0 ${layout.width} ${layout.height}`,
-      role: "listbox",
+      role: report.split_points.length ? "listbox" : "img",
       tabindex: "0",
       "aria-label": "Graph of operators; arrow keys go from split point to split point",
     },
@@ -90,7 +90,6 @@ function nodeGroup(node, { x, y }, dearest, report) {
     attributes.role = "option";
     attributes.id = `node-${node.index}`;
     attributes["data-point"] = point;
-    attributes["aria-label"] = `Split point ${point}: ${report.split_points[point].name}`;
   } else attributes.role = "presentation";
   if (node.index < 0) attributes.class += " input";
   const label = node.index < 0 ? inputLabel(report) : `${node.index} ${node.kind}`;
@@ -133,9 +132,11 @@ function bytesField() {
 function colourNode(group, point, state) {
   const colour = state.colour(point);
   group.querySelector(".field").style.fill = colour || "";
-  const text = group.querySelector(".bytes");
-  text.textContent = known(state.bytes(point)) ? bytesText(state.bytes(point)) : "–";
-  text.style.fill = colour ? state.ink(point) : "";
+  const [label, bytes] = group.querySelectorAll("text");
+  bytes.textContent = known(state.bytes(point)) ? bytesText(state.bytes(point)) : "–";
+  bytes.style.fill = colour ? state.ink(point) : "";
+  const spoken = `${label.textContent} ${bytes.textContent}, split point ${point.index} ${point.name}`;
+  group.setAttribute("aria-label", spoken);
 }
 
 function describeOnHover(root, nodes, report, state) {
