@@ -33,6 +33,8 @@ class TorchFileGraph(TorchPlaces[bytes]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of torch, about itself
             module = torch.export.unflatten(program)
+        for part in module.modules():  # it knows no other mode than that in which it was saved
+            part.training = False
         super().__init__(module, self._example)
 
     def halves(self, sent: Sequence[int]) -> tuple[bytes, bytes]:
