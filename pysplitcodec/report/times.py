@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pysplitcodec.bench.timing import median_ns
 from pysplitcodec.splitting import Cut, ModelGraph
-from pysplitcodec.splitting.verify import draw_inputs, open_part
+from pysplitcodec.splitting.verify import open_part, random_inputs
 
 # For each half; three runs at least, and nine rounds of as many as fit at most.
 _SECONDS = 0.1
@@ -39,7 +39,7 @@ def measure_halves(
         halves = graph.split(cut)
         head = open_part(halves.head, example, optimise=True)
         tail = open_part(halves.tail, optimise=True)
-        given = draw_inputs(head)[0] if inputs is None else inputs
+        given = random_inputs(head)[0] if inputs is None else inputs
         feature = head(*given)
         calls = [partial(head, *given), partial(tail, *feature)]
         found.append(Times(*(ns / 1e6 for ns in median_ns(calls, _SECONDS))))

@@ -14,9 +14,6 @@ from pysplitcodec.native import numpy_dtype
 from pysplitcodec.runtime import Array, Runner, TensorInfo, is_module, open_model
 from pysplitcodec.splitting.cuts import Split
 
-# How many inputs are drawn where none are given.
-_DRAWN = 2
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -68,13 +65,14 @@ def verify_all(
     >>> differences = verify_all(model, map(graph.split, graph.list_cuts()))  # doctest: +SKIP
     """
     whole = open_part(model, example, optimise=optimise)
-    runs = [(given, whole(*given)) for given in (draw_inputs(whole) if inputs is None else inputs)]
+    given = random_inputs(whole) if inputs is None else inputs
+    runs = [(arrays, whole(*arrays)) for arrays in given]
     for halves in splits:
         head = open_part(halves.head, example, optimise=optimise)
         tail = open_part(halves.tail, optimise=optimise)
         result = Difference(True, 0.0, 0.0)
-        for given, outputs in runs:
-            answers = tail(*head(*given))
+        for arrays, outputs in runs:
+            answers = tail(*head(*arrays))
             if len(answers) != len(outputs):
                 raise SplitError(
                     f"the tail gives {len(answers)} outputs, the whole model {len(outputs)}"
@@ -98,23 +96,28 @@ def open_part(part: Any, example: Any = None, *, optimise: bool = False) -> Runn
     return ModuleModel(part, example)
 
 
-def draw_inputs(model: Runner) -> list[list[Array]]:
-    """Some inputs for a model, from a fixed seed: for each run, an array for each input."""
-    rng = np.random.default_rng(0)
-    return [[_random(info, rng) for info in model.inputs] for _ in range(_DRAWN)]
+def random_inputs(model: Runner, runs: int = 2) -> list[list[Array]]:
+    """What `verify` runs `model` on where it is given nothing, from a fixed seed.
 
-
-def _random(info: TensorInfo, rng: np.random.Generator) -> Array:
-    """Numbers for an input: all of the range of quantised ones, 0 and 1 for wider integers.
-
-    Those are mostly numbers of something, of which there are at least two.
+    Quantised inputs get numbers of all their range and, in every second run, numbers about zero,
+    which saturate less of what follows.  A segmentation network may see background everywhere in
+    all of them: give `verify` real inputs of such a model.
     """
+    rng = np.random.default_rng(0)
+    return [[_random(info, rng, run) for info in model.inputs] for run in range(runs)]
+
+
+def _random(info: TensorInfo, rng: np.random.Generator, run: int) -> Array:
     dtype = numpy_dtype(info.dtype)
     if dtype.kind in "fc" or info.dtype == "bfloat16":
         return rng.standard_normal(info.shape).astype(dtype)
     if dtype.kind in "iu" and dtype.itemsize == 1:
         limits = np.iinfo(dtype)
+        if run % 2:
+            values = (info.zero_point or 0) + 0.3 * limits.max * rng.standard_normal(info.shape)
+            return np.clip(values, limits.min, limits.max).astype(dtype)
         return rng.integers(limits.min, limits.max + 1, info.shape).astype(dtype)
+    # Wider integers are mostly numbers of something, of which there are at least two.
     return rng.integers(0, 2, info.shape).astype(dtype)
 
 
