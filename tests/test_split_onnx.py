@@ -179,7 +179,10 @@ ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "resnet50" else n for n in ARCHITECTURES],
+)
 def test_known_architectures(name, tmp_path):
     """As exporters wrote them, but for the weights: with equal ones all inputs were alike."""
     if not onnx_file(name).exists():
