@@ -97,6 +97,10 @@ def test_weights_behind_the_flatbuffer_are_brought_in():
     np.testing.assert_array_equal(TFLiteModel(data)(*x)[0], inside(*x)[0])
     assert len(assert_exact(data)) == 2
     assert split(data, "a") == split(skip_graph().pack(), "a")
+    # and an archive behind that
+    tail = split(with_files(data, labels="cat"), "a").tail
+    assert tail.startswith(split(data, "a").tail)
+    assert files(tail) == {"labels.txt": b"cat"}
     with pytest.raises(ModelError, match="truncated: buffer 3 is at bytes"):
         list_cuts(data[:-1])
 

@@ -33,6 +33,16 @@ CUTS = {
     "coral-tflite/tf2_mobilenet_v2_1.0_224_ptq": 37,
     "tflite-micro/mobilenet_v2_pytorch_int8_nchw": 43,
 }
+# Models with more cuts where two tensors may be sent -> how many then.
+CUTS_OF_TWO = {
+    "mlperf-tiny-tflite/resnet8_cifar10_fp32": 15,
+    "mlperf-tiny-tflite/resnet8_cifar10_int8": 15,
+    "coral-tflite/deeplabv3_mnv2_dm05_pascal_quant": 71,
+    "coral-tflite/mobilenet_v2_1.0_224_quant": 65,
+    "coral-tflite/movenet_single_pose_lightning_ptq": 52,
+    "coral-tflite/tf2_mobilenet_v2_1.0_224_ptq": 67,
+    "tflite-micro/mobilenet_v2_pytorch_int8_nchw": 83,
+}
 # Models that cannot be run, whole or in halves -> cuts, what happens.
 BROKEN = {
     "tflite-micro/person_detect": (30, "rejects the model: quantized_dimension"),
@@ -67,6 +77,14 @@ def test_every_cut_is_exact(name, delegates, data_dir):
     assert len(cuts) == CUTS[name]
     for cut in cuts[:: len(cuts) // 3 + 1]:
         assert_lean(data, cut)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CUTS_OF_TWO)
+def test_every_cut_of_two_tensors_is_exact(name, data_dir):
+    data = model_file(data_dir, name).read_bytes()
+    cuts = assert_exact(data, tensors=2, inputs=inputs_of(TFLiteModel(data), data_dir))
+    assert len(cuts) == CUTS_OF_TWO[name]
 
 
 def assert_lean(data: bytes, cut: Cut) -> None:
