@@ -12,6 +12,9 @@ import numpy as np
 
 DATA = Path(os.environ.get("SPLITCODEC_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
+# Side of the images for PyTorch's models: small, for they run twice for every split point.
+SIDE = 64
+
 # Architectures that come with the package onnx, as exporters wrote them.
 ONNX = ("densenet121", "inception_v1", "resnet50", "shufflenet", "squeezenet")
 
@@ -28,7 +31,9 @@ def torchvision_model(name: str) -> tuple[Any, Any]:
     from torchvision import models
 
     torch.manual_seed(0)
-    return getattr(models, name)(weights=None).eval(), torch.randn(1, 3, 224, 224)
+    options = {"image_size": SIDE} if name.startswith("vit") else {}
+    model = getattr(models, name)(weights=None, **options)
+    return model.eval(), torch.randn(1, 3, SIDE, SIDE)
 
 
 # Name -> what gives a module and an example of its input.

@@ -19,6 +19,7 @@ import argparse
 import importlib
 import json
 import multiprocessing
+import os
 import re
 import signal
 import subprocess
@@ -101,6 +102,7 @@ def measure(kind: str, name: str, tensors: int, folder: Path) -> Iterator[dict[s
             verify_all(model, map(graph.split, cuts), inputs, example=example, optimise=optimise)
         )
         row[f"{prefix}equal"] = sum(difference.identical for difference in found)
+        row[f"{prefix}unequal"] = [c.name for c, d in zip(cuts, found) if not d.identical]
         row[f"{prefix}largest"] = max((d.largest for d in found), default=0.0)
         row[f"{prefix}relative"] = max((d.relative for d in found), default=0.0)
     row["verify_s"] = time.perf_counter() - start
@@ -137,7 +139,13 @@ def measured(kind: str, name: str, tensors: int) -> dict[str, Any]:
     row: dict[str, Any] = {"format": kind, "model": name, "tensors": tensors}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command,
+            # torch's threads wait for each other by spinning, where other work has a core
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
         output, status, errors = done.stdout, done.returncode, done.stderr
     except subprocess.TimeoutExpired:
@@ -158,13 +166,14 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
         "",
         "    " + "python bench/splits.py",
         "",
-        "Each model is split at every tensor that alone has to be sent. `equal`: at how many of "
+        "Each model is split at every point where one tensor, or as many as stated, have to be "
+        "sent. `equal`: at how many of "
         "them tail(head(x)) has the same bits as whole(x), over random inputs and, where the model "
         "takes pictures, a photograph. ONNX Runtime fuses operators, but not across a cut: `fused` "
         "is what its optimisation of whole and halves changes, of the largest output; without it "
         "the halves are compared bit for bit. Memory is the peak above what the imports take "
         "(for PyTorch, with the model): for finding all split points and splitting at each, and "
-        "with running whole and halves.",
+        "with running whole and halves. splits.json has more.",
         "",
         "| format | model | tensors sent | split points | equal | largest difference | fused | "
         "enumerate, s | split at all, s | memory, MB | with running, MB |",
@@ -178,10 +187,12 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
             continue
         most = "1" if row["tensors"] == 1 else f"1 to {row['tensors']}"
         cells = [row["format"], row["model"], most, str(row["split_points"])]
-        if "equal" in row:
-            cells += [str(row["equal"]), f"{row['largest']:.3g}"]
-        else:
+        if "equal" not in row:
             cells += ["cannot be run", ""]
+        elif row["distinct_outputs"] == 1:
+            cells += ["shows nothing: one output for all inputs", ""]
+        else:
+            cells += [str(row["equal"]), f"{row['largest']:.3g}"]
         cells.append(f"{row['fused_relative']:.1e}" if "fused_relative" in row else "")
         cells += [f"{row['enumerate_s']:.2f}", f"{row['split_s']:.2f}"]
         cells.append(f"{row['split_peak_mb']:.0f}")
