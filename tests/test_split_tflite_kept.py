@@ -10,6 +10,7 @@ import pytest
 from tflite_models import (
     BOOL,
     FLOAT16,
+    INT8,
     INT32,
     OPERATOR,
     RESOURCE,
@@ -394,6 +395,41 @@ def test_absent_optional_inputs_stay_absent():
     assert [cut.name for cut in assert_exact(graph.pack())] == ["between"]
     tail = schema.ModelT.InitFromPackedBuf(split(graph.pack(), 0).tail)
     assert tail.subgraphs[0].operators[0].inputs[2] == -1
+
+
+@pytest.mark.parametrize("delegates", [True, False])
+def test_weights_of_dynamic_range_keep_their_scales(delegates):
+    """Floats pass between operators that quantise them as they come, by 8-bit weights' kernels."""
+    graph = Graph()
+    last = x = graph.tensor("in", (2, 16))
+    rng = np.random.default_rng(4)
+    for number in range(3):
+        integers = rng.integers(-127, 128, (16, 16)).astype(np.int8)
+        weights = graph.tensor(f"w{number}", (16, 16), integers, type=INT8)
+        scale = 0.01 * (number + 1)
+        graph.now.tensors[weights].quantization = schema.QuantizationParametersT(
+            scale=[scale], zeroPoint=[0]
+        )
+        out = graph.tensor(f"t{number}", (2, 16))
+        options = schema.FullyConnectedOptionsT(asymmetricQuantizeInputs=True)
+        graph.op(OPERATOR.FULLY_CONNECTED, [last, weights, -1], [out], options)
+        graph.model.operatorCodes[-1].version = 9
+        last = out
+    graph.ends([x], [last])
+    cuts = assert_exact(graph.pack(), delegates)
+    assert [(cut.name, cut.dtype, cut.tensor.scale) for cut in cuts] == [
+        ("t0", "float32", None),
+        ("t1", "float32", None),
+    ]
+    (inputs,) = samples(TFLiteModel(graph.pack(), delegates=delegates), 1)
+    floats = inputs[0]
+    for tensor in graph.now.tensors:
+        if tensor.type == INT8:
+            weights = graph.model.buffers[tensor.buffer].data.view(np.int8).reshape(16, 16)
+            floats = floats @ (weights.T * np.float32(tensor.quantization.scale[0]))
+    (got,) = TFLiteModel(graph.pack(), delegates=delegates)(*inputs)
+    difference = np.abs(got - floats).max() / np.abs(floats).max()
+    assert 1e-5 < difference < 0.05, "not the kernels of quantised inputs"
 
 
 def test_what_only_constants_decide_is_computed_on_both_sides():
