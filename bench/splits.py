@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -182,7 +183,8 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
     broken = []
     for row in rows:
         if "error" in row:
-            broken.append(f"- {row['model']} ({row['format']}): {row['error']}")
+            error = textwrap.shorten(row["error"], 100)
+            broken.append(f"- {row['model']} ({row['format']}): {error}")
         if "split_points" not in row:
             continue
         most = "1" if row["tensors"] == 1 else f"1 to {row['tensors']}"
@@ -199,7 +201,7 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
         cells.append(f"{row['run_peak_mb']:.0f}" if "run_peak_mb" in row else "")
         lines.append("| " + " | ".join(cells) + " |")
     if broken:
-        lines += ["", "Not run:", "", *broken]
+        lines += ["", "Not run:", "", *dict.fromkeys(broken)]
     return "\n".join([*lines, ""])
 
 
