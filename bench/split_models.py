@@ -19,7 +19,7 @@ SIDE = 64
 ONNX = ("densenet121", "inception_v1", "resnet50", "shufflenet", "squeezenet")
 
 
-def torchvision_model(name: str) -> tuple[Any, Any]:
+def torchvision_model(name: str, side: int = SIDE) -> tuple[Any, Any]:
     """An architecture of torchvision with random weights, and an example of its input."""
     import torch
 
@@ -31,13 +31,13 @@ def torchvision_model(name: str) -> tuple[Any, Any]:
     from torchvision import models
 
     torch.manual_seed(0)
-    options = {"image_size": SIDE} if name.startswith("vit") else {}
+    options = {"image_size": side} if name.startswith("vit") else {}
     model = getattr(models, name)(weights=None, **options)
     for weights in model.parameters():
         # Transformers start with a last layer of zeros: every input gives the same output.
         if weights.dim() > 1 and not weights.any():
             torch.nn.init.normal_(weights, std=0.02)
-    return model.eval(), torch.randn(1, 3, SIDE, SIDE)
+    return model.eval(), torch.randn(1, 3, side, side)
 
 
 # Name -> what gives a module and an example of its input.

@@ -128,6 +128,15 @@ def test_wrong_options(tmp_path: Path) -> None:
     assert "(1, 3, 8, 8)" in run("split", path, *wrong, expect=3).stderr
 
 
+def test_a_model_that_ends_the_process(data_dir: Path) -> None:
+    """It can be cut, and what cannot run is said."""
+    pytest.importorskip("ai_edge_litert", reason="needs the extra 'tflite'")
+    path = data_dir / "tflite-micro" / "keyword_scrambled_8bit.tflite"
+    assert len(json.loads(run("split", path, "--json").stdout)["rows"]) == 14
+    error = run("split", path, "--all", "--verify", expect=3).stderr
+    assert "the model crashes the process that runs it: SIGABRT" in error
+
+
 def test_a_served_torch_tail(tmp_path: Path) -> None:
     """Head and tail of a PyTorch model in two processes, as on two machines."""
     pytest.importorskip("httpx", reason="needs the extra 'serve'")

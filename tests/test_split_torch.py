@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from split_models import torchvision_model
 
 from pysplitcodec.errors import ArgumentError, ModelError, SplitError
 from pysplitcodec.runtime import open_model
@@ -53,19 +54,6 @@ def _seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="module")
-def architectures():
-    """torchvision's models; beside another torch than its own, its C++ operators are missing."""
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("needs torchvision")
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-    yield pytest.importorskip("torchvision.models", reason="torchvision does not fit this torch")
-    library._destroy()
-
-
 def prove(model: nn.Module, example, inputs=None, tensors=1):
     """Check that the halves equal the whole at every cut, in eval() mode; give the cuts."""
     model.eval()
@@ -96,23 +84,26 @@ def prove(model: nn.Module, example, inputs=None, tensors=1):
     return cuts
 
 
-def check_architecture(architectures, name: str, side: int, count: int) -> None:
-    options = {"image_size": side} if name.startswith("vit") else {}
-    model = getattr(architectures, name)(weights=None, **options)
-    cuts = prove(model, torch.randn(1, 3, side, side))
+def check_architecture(name: str, side: int, count: int) -> None:
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("needs torchvision")
+    model, x = torchvision_model(name, side)
+    with torch.no_grad():
+        assert not torch.equal(model(x), model(torch.randn_like(x))), "any halves would be equal"
+    cuts = prove(model, x)
     assert len(cuts) == count
     assert len({cut.name for cut in cuts}) == count
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_every_cut_of(architectures, name: str) -> None:
-    check_architecture(architectures, name, *CUTS[name])
+def test_every_cut_of(name: str) -> None:
+    check_architecture(name, *CUTS[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW_CUTS)
-def test_every_cut_of_large(architectures, name: str) -> None:
-    check_architecture(architectures, name, *SLOW_CUTS[name])
+def test_every_cut_of_large(name: str) -> None:
+    check_architecture(name, *SLOW_CUTS[name])
 
 
 class Residual(nn.Module):

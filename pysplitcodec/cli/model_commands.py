@@ -97,8 +97,12 @@ def _verified(
     """What `verify` finds at each of `cuts`."""
     from rich.progress import track
 
+    from pysplitcodec.runtime import model_format, probe
     from pysplitcodec.splitting import verify_all
 
+    if model_format(model) == "tflite":
+        # A bad one can end the process that runs it.
+        probe(model)
     given = load_model_inputs(model, inputs) if inputs else None
     differences = verify_all(model, map(graph.split, cuts), given)
     return [
