@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from pysplitcodec.errors import SplitError
 
 
-class Mode(torch.nn.Module):
+class Mode(nn.Module):
     """A constant of the model's code that depends on the mode, as in `dropout(x, training=...)`."""
 
     def __init__(self, training: Any, evaluating: Any) -> None:
@@ -21,7 +22,7 @@ class Mode(torch.nn.Module):
         return self.values[self.training]
 
 
-class OnlyMode(torch.nn.Module):
+class OnlyMode(nn.Module):
     """Refuses the mode in which the model runs other operators than those recorded."""
 
     def __init__(self, training: bool) -> None:
@@ -38,7 +39,7 @@ class OnlyMode(torch.nn.Module):
             )
 
 
-class OnlyShape(torch.nn.Module):
+class OnlyShape(nn.Module):
     """Refuses inputs of another shape than the one that the model's code has seen.
 
     shape: None stands for a dimension of any size.
@@ -61,7 +62,7 @@ class OnlyShape(torch.nn.Module):
             )
 
 
-class OnlyCount(torch.nn.Module):
+class OnlyCount(nn.Module):
     """Passes on the tensors that an operator such as `unbind` gives, if they are as many as once.
 
     The code that takes them apart has run once, on the example.
@@ -79,3 +80,28 @@ class OnlyCount(torch.nn.Module):
                 "the example with which the model was split"
             )
         return tensors
+
+
+class ChannelsLast(nn.Module):
+    """A half that takes its inputs of four dimensions as (N, H, W, C) instead of (N, C, H, W).
+
+    For the tail of a head that was exported with `channels_last`.
+    """
+
+    def __init__(self, half: nn.Module) -> None:
+        super().__init__()
+        self.inner = half
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        """Give what the half gives for the tensors, in its own order of dimensions."""
+        return self.inner(*map(to_channels_first, tensors))
+
+
+def to_channels_first(x: torch.Tensor) -> torch.Tensor:
+    """(N, H, W, C) to (N, C, H, W); tensors of other than four dimensions stay as they are."""
+    return x.permute(0, 3, 1, 2) if x.dim() == 4 else x
+
+
+def to_channels_last(x: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W) to (N, H, W, C); tensors of other than four dimensions stay as they are."""
+    return x.permute(0, 2, 3, 1) if x.dim() == 4 else x
