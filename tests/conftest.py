@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Callable
 
 import hypothesis
 import pytest
@@ -43,6 +45,17 @@ def fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("vectors") / "vectors.txt"
     write_fixture(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def architecture() -> Callable[..., Any]:
+    """Gives one of torchvision's architectures and an example: see `torchvision_model`."""
+    for package in ("torch", "torchvision"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    from split_models import torchvision_model
+
+    return torchvision_model
 
 
 @pytest.fixture(scope="session", autouse=True)

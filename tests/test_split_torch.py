@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import io
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from split_models import torchvision_model
 
 from pysplitcodec.errors import ArgumentError, ModelError, SplitError
 from pysplitcodec.runtime import open_model
@@ -27,6 +25,7 @@ from pysplitcodec.splitting import (
 )
 
 torch = pytest.importorskip("torch", reason="needs torch")
+from cifar_resnet import CifarResNet, trained_resnet20  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
@@ -84,10 +83,8 @@ def prove(model: nn.Module, example, inputs=None, tensors=1):
     return cuts
 
 
-def check_architecture(name: str, side: int, count: int) -> None:
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("needs torchvision")
-    model, x = torchvision_model(name, side)
+def check_architecture(architecture, name: str, side: int, count: int) -> None:
+    model, x = architecture(name, side)
     with torch.no_grad():
         assert not torch.equal(model(x), model(torch.randn_like(x))), "any halves would be equal"
     cuts = prove(model, x)
@@ -96,67 +93,18 @@ def check_architecture(name: str, side: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_every_cut_of(name: str) -> None:
-    check_architecture(name, *CUTS[name])
+def test_every_cut_of(architecture, name: str) -> None:
+    check_architecture(architecture, name, *CUTS[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW_CUTS)
-def test_every_cut_of_large(name: str) -> None:
-    check_architecture(name, *SLOW_CUTS[name])
-
-
-class Residual(nn.Module):
-    """A block as in He et al., option A: the shortcut has no parameters."""
-
-    def __init__(self, planes_in: int, planes: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(planes_in, planes, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.widen = planes - planes_in
-        self.stride = stride
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.widen:
-            x = x[:, :, :: self.stride, :: self.stride]
-            x = F.pad(x, (0, 0, 0, 0, self.widen // 2, self.widen // 2))
-        return F.relu(y + x)
-
-
-class CifarResNet(nn.Module):
-    """ResNet-20 for 32x32 images; parameters are named as in the checkpoint."""
-
-    def __init__(self, blocks: int = 3) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._layer(16, 16, blocks, 1)
-        self.layer2 = self._layer(16, 32, blocks, 2)
-        self.layer3 = self._layer(32, 64, blocks, 2)
-        self.linear = nn.Linear(64, 10)
-
-    @staticmethod
-    def _layer(planes_in: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
-        rest = [Residual(planes, planes, 1) for _ in range(blocks - 1)]
-        return nn.Sequential(Residual(planes_in, planes, stride), *rest)
-
-    def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        x = F.avg_pool2d(x, x.size()[3])
-        return self.linear(x.view(x.size(0), -1))
+def test_every_cut_of_large(architecture, name: str) -> None:
+    check_architecture(architecture, name, *SLOW_CUTS[name])
 
 
 def test_trained_weights(data_dir: Path) -> None:
-    file = data_dir / "resnet-cifar10-pytorch" / "resnet20-12fca82f.th"
-    if not file.exists():
-        pytest.skip(f"{file} is missing")
-    stored = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
-    model = CifarResNet()
-    model.load_state_dict({name.removeprefix("module."): t for name, t in stored.items()})
+    model = trained_resnet20(data_dir)
     cuts = prove(model, torch.randn(2, 3, 32, 32), torch.randn(5, 3, 32, 32))
     assert len(cuts) == 23
     assert [cut.name for cut in cuts if "layer2" in cut.modules] == ["layer2.2.relu:2"]

@@ -45,14 +45,20 @@ def quantize(data: bytes, samples: Sequence[Sequence[Array]]) -> bytes:
     Raises ModelError if an operator has no int8 kernel, MissingDependencyError without
     ai-edge-quantizer.
     """
+    calibrator = _import("ai_edge_quantizer.calibrator")
     quantizer = _import("ai_edge_quantizer.quantizer")
-    recipe = _import("ai_edge_quantizer.recipe")
+    recipe = _import("ai_edge_quantizer.recipe").static_wi8_ai8()
+    recipes = _import("ai_edge_quantizer.recipe_manager").RecipeManager()
+    # By default ranges are moving averages, which cut off peaks: 5 to 7 dB less on ResNet-20.
+    range_update = _import("ai_edge_quantizer.utils.qsv_utils").min_max_update
     given = [{_INPUT.format(i): array for i, array in enumerate(sample)} for sample in samples]
     with _quiet():
         try:
-            work = quantizer.Quantizer(data, recipe.static_wi8_ai8())
-            ranges = work.calibrate({_SIGNATURE: given}, num_threads=torch.get_num_threads())
-            result = work.quantize(ranges, enable_progress_report=False)
+            recipes.load_quantization_recipe(recipe)
+            ranges = calibrator.Calibrator(data, num_threads=1, qsv_update_func=range_update)
+            ranges.calibrate({_SIGNATURE: given}, recipes)
+            work = quantizer.Quantizer(data, recipe)
+            result = work.quantize(ranges.get_model_qsvs(), enable_progress_report=False)
         except Exception as error:
             raise ModelError(f"the half cannot be quantised: {innermost(error)}") from error
     quantized = bytes(result.quantized_model)
