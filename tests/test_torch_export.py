@@ -34,7 +34,7 @@ def _needs(*packages: str) -> pytest.MarkDecorator:
 needs_tflite = _needs("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
 needs_onnx = _needs("onnx", "onnxscript", "onnxruntime")
 
-AT = ("layer1", "layer2", "layer3")
+AT = ("layer1", "layer2", pytest.param("layer3", marks=pytest.mark.slow))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
