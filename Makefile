@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake firmware pysplitcodec tests/vectors -type f -not -name '*.pyc')
 
 .PHONY: demo test setup lint bench fuzz clean
@@ -21,18 +22,21 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: $(SOURCES) scripts/system-packages
 	@scripts/system-packages build
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[tflite,serve,dev]'
+	$(PIP) --upgrade pip
+	$(PIP) '.[tflite,serve,dev]'
 	@touch $@
 
 # The CPU build and nothing else: PyPI's torch brings gigabytes of CUDA, and so does what depends on
-# it, unless torch is there first.  torchvision has no CPU build there, but its models need none.
+# it, unless torch is there first.  torchvision has no CPU build there, but its models need none.  Of
+# what the extra "export" brings, these are enough, and half as much.
 TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
+EXPORT := litert-torch==0.10.0 litert-converter==0.5.0 ai-edge-quantizer==0.10.0 torchao==0.18.0 \
+	jax==0.10.2 jaxlib==0.10.2 opt_einsum==3.4.0 immutabledict==4.3.1 absl-py==2.5.1 \
+	onnxscript==0.7.2 onnx-ir==1.1.0
 
 $(VENV)/.torch: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) \
-		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0 \
-		|| echo "Going on without torch; the tests that need it are skipped." >&2
+	$(PIP) $(TORCH) && $(PIP) --no-deps torchvision==0.28.0 && $(PIP) --no-deps $(EXPORT) \
+		|| echo "Going on without; the tests that need torch, or to export its models, are skipped." >&2
 	@touch $@
 
 lint: setup

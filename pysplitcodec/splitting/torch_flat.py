@@ -11,8 +11,8 @@ from torch import fx, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from pysplitcodec.errors import ArgumentError
+from pysplitcodec.runtime_torch import as_arguments
 from pysplitcodec.splitting.torch_parts import to_channels_first, to_channels_last
-from pysplitcodec.splitting.torch_trace import as_arguments
 
 
 class Flat(nn.Module):
