@@ -85,6 +85,49 @@ def test_recurrent_layers_and_attention() -> None:
     assert chunk.macs == 0
 
 
+@pytest.mark.parametrize(
+    ("module", "shape", "macs"),
+    [
+        (nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), (1, 4, 5, 5), 4 * 25 * 3 * 9),
+        (nn.Conv3d(2, 3, 2), (1, 2, 5, 6, 7), 3 * 4 * 5 * 6 * 16),
+        (nn.LSTM(5, 6, num_layers=2), (1, 9, 5), 9 * (24 * 5 + 24 * 6 + 2 * 24 * 6)),
+        (nn.GRU(5, 6, bidirectional=True), (1, 9, 5), 9 * 2 * (18 * 5 + 18 * 6)),
+        (nn.RNN(5, 6), (1, 9, 5), 9 * (6 * 5 + 6 * 6)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else None,
+)
+def test_modules_by_hand(module, shape, macs) -> None:
+    """As an operator of a model, and as the model itself, whose functions are the operators."""
+
+    class Inside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = module
+
+        def forward(self, x):
+            return self.inside(torch.relu(x))
+
+    for model in (Inside(), module):
+        layers = layers_of(model, torch.zeros(shape))
+        assert layers.macs(range(len(layers.operators))) == macs
+
+
+def test_products_that_torch_does_not_count_are_not_guessed() -> None:
+    library = torch.library.Library("splitcodec_test", "FRAGMENT")
+    library.define("mystery(Tensor x) -> Tensor")
+    library.impl("mystery", lambda x: x * 2, "CompositeExplicitAutograd")
+
+    class Mystery(nn.Module):
+        def forward(self, x):
+            x = torch.relu(torch.ops.splitcodec_test.mystery(torch.relu(x)))
+            return torch.relu(torch.mv(x, torch.ones(3)))
+
+    layers = layers_of(Mystery(), torch.zeros(2, 3))
+    macs = {operator.kind: operator.macs for operator in layers.operators}
+    assert macs == {"relu": 0, "mystery": None, "mv": None}
+    assert layers.macs(range(len(layers.operators))) is None
+
+
 def test_tied_weights_count_once() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:

@@ -5,6 +5,7 @@ An operator is a module without children, or a function that the code of a modul
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ import torch
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from pysplitcodec.runtime import Runner
 from pysplitcodec.runtime_torch import ModuleModel
@@ -27,6 +29,11 @@ from pysplitcodec.splitting.torch_trace import in_mode
 
 # Counters, shapes and masks are no weights.
 _NO_WEIGHTS = (torch.int64, torch.bool)
+_TORCHS_OWN = frozenset(["aten", "prim", "prims", "profiler"])
+# Names of operators that have products; the fused cells are what is left behind them.
+_PRODUCTS = re.compile(
+    r"^(?!_thnn_fused)(.*_)?(\w*mm|mv|addmv|v?dot|conv\w*|\w*attention|rnn|lstm|gru|trilinear)(_|$)"
+)
 
 
 def read_layers(model: TorchPlaces[Any], cuts: Sequence[Cut]) -> Layers:
@@ -133,15 +140,32 @@ def _counting(graph: Graph) -> Iterator[None]:
 
 
 def _macs(graph: Graph, node: fx.Node) -> int | None:
-    """Products of one operator where free dimensions are 1; None if it does not run by itself."""
+    """Products of one operator where free dimensions are 1.
+
+    None if it does not run by itself, or runs something whose products torch does not count.
+    """
     with FakeTensorMode(allow_non_fake_inputs=True):
         try:
             call, args, kwargs = _call(graph, node)
-            with FlopCounterMode(display=False) as counter:
+            with FlopCounterMode(display=False) as counter, _Uncounted() as uncounted:
                 call(*args, **kwargs)
         except Exception:  # whatever the operator raises
             return None
-    return int(counter.get_total_flops()) // 2
+    return None if uncounted.found else int(counter.get_total_flops()) // 2
+
+
+class _Uncounted(TorchDispatchMode):
+    """Notes whether operators run that may have products and that torch does not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        packet = func.overloadpacket
+        multiplies = _PRODUCTS.search(packet.__name__) and packet not in flop_registry
+        self.found |= func.namespace not in _TORCHS_OWN or bool(multiplies)
+        return func(*args, **(kwargs or {}))
 
 
 def _call(graph: Graph, node: fx.Node) -> tuple[Any, Any, Any]:
