@@ -32,10 +32,10 @@ $(VENV)/.installed: $(SOURCES) scripts/system-packages
 TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
 EXPORT := litert-torch==0.10.0 litert-converter==0.5.0 ai-edge-quantizer==0.10.0 torchao==0.18.0 \
 	jax==0.10.2 jaxlib==0.10.2 opt_einsum==3.4.0 immutabledict==4.3.1 absl-py==2.5.1 \
-	onnxscript==0.7.2 onnx-ir==1.1.0
+	onnxscript==0.7.2 onnx-ir==1.1.0 scipy
 
 $(VENV)/.torch: $(VENV)/.installed
-	$(PIP) $(TORCH) && $(PIP) --no-deps torchvision==0.28.0 && $(PIP) --no-deps $(EXPORT) \
+	@$(PIP) $(TORCH) && $(PIP) --no-deps torchvision==0.28.0 && $(PIP) --no-deps $(EXPORT) \
 		|| echo "Going on without; the tests that need torch, or to export its models, are skipped." >&2
 	@touch $@
 

@@ -134,7 +134,7 @@ def test_a_model_that_ends_the_process(data_dir: Path) -> None:
     path = data_dir / "tflite-micro" / "keyword_scrambled_8bit.tflite"
     assert len(json.loads(run("split", path, "--json").stdout)["rows"]) == 14
     error = run("split", path, "--all", "--verify", expect=3).stderr
-    assert "the model crashes the process that runs it: SIGABRT" in error
+    assert "the model crashes the process that runs it: SIG" in error
 
 
 def test_a_served_torch_tail(tmp_path: Path) -> None:
@@ -159,3 +159,37 @@ def test_a_served_torch_tail(tmp_path: Path) -> None:
     answers = np.array([next(iter(row["outputs"].values())) for row in rows]).reshape(6, -1)
     (wanted,) = open_model(path)(inputs)
     np.testing.assert_allclose(answers, wanted, atol=0.05)
+
+
+def test_a_torch_head_becomes_a_tflite_head(tmp_path: Path) -> None:
+    """Head on the device in int8, tail on the server in PyTorch."""
+    pytest.importorskip("ai_edge_quantizer", reason="needs the extra 'export'")
+    path, out = tmp_path / "model.pt2", tmp_path / "out"
+    path.write_bytes(torch_model())
+    run("split", path, "--at", 2, "-o", out)
+    samples = np.random.default_rng(3).standard_normal((8, 3, 16, 16)).astype("float32")
+    np.save(tmp_path / "samples.npy", samples)
+    target = ("--target", "tflite", "-o", out / "small.tflite", "--calibrate")
+    report = json.loads(
+        run("export", out / "head.pt2", *target, tmp_path / "samples.npy", "--json").stdout
+    )
+    assert report["file"] == str(out / "small.tflite")
+    assert report["snr_db"] > 20
+    head, tail, whole = (open_model(f) for f in (report["file"], out / "tail.pt2", path))
+    (end,) = head.outputs
+    assert (head.inputs[0].dtype, end.dtype, end.shape[0]) == ("int8", "int8", 1)
+    assert end.scale is not None
+    assert end.zero_point is not None
+    given = head.inputs[0]
+    assert given.scale is not None
+    assert given.zero_point is not None
+    quantised = np.clip(np.rint(samples[:1] / given.scale) + given.zero_point, -128, 127)
+    (feature,) = head(quantised.astype("int8"))
+    real = (feature.astype("float32") - end.zero_point) * np.float32(end.scale)
+    np.testing.assert_allclose(tail(real)[0], whole(samples[:1])[0], atol=0.05)
+    run("export", out / "tail.pt2", "--target", "onnx", "-o", out)
+    np.testing.assert_allclose(
+        open_model(out / "tail.onnx")(real)[0], tail(real)[0], rtol=1e-4, atol=1e-5
+    )
+    wrong = run("export", out / "small.tflite", "--target", "onnx", "-o", out, expect=3).stderr
+    assert "is for .pt2 models" in wrong

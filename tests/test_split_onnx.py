@@ -824,7 +824,7 @@ def test_commands(tmp_path):
     model.write_bytes(resnet().SerializeToString())
     x = np.random.default_rng(1).standard_normal((3, 3, 16, 16)).astype(np.float32)
     np.save(tmp_path / "inputs.npy", x)
-    rows = run("split", model, "--verify")["rows"]
+    rows = run("split", model, "--all", "--verify")["rows"]
     assert [row["name"] for row in rows] == [cut.name for cut in list_cuts(model)]
     assert all(row["identical"] and row["max_abs_difference"] == 0 for row in rows)
     done = run(

@@ -1,13 +1,15 @@
-"""`export`: a codec as a C header."""
+"""`export`: a codec as a C header, a half of a PyTorch model as a file for a device."""
 
+import math
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import typer
 
 import pysplitcodec as sc
 from pysplitcodec.c_header import c_definitions, c_header
+from pysplitcodec.cli.arrays import load_model_inputs
 from pysplitcodec.cli.output import Json, messages, print_json, reports_errors
 from pysplitcodec.codebook import read_json
 from pysplitcodec.errors import ArgumentError
@@ -22,18 +24,25 @@ class Target(str, Enum):
     """What can be exported for."""
 
     c = "c"
+    tflite = "tflite"
+    onnx = "onnx"
 
 
 @reports_errors
 def export(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A saved codec, or codebook.")
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="A saved codec or codebook; or a .pt2 model."
+        ),
     ],
-    target: Annotated[  # noqa: ARG001 (there is one so far)
-        Target, typer.Option(help="c: a header, splitcodec_plan.h.")
+    target: Annotated[
+        Target,
+        typer.Option(help="c: a codec as a header, splitcodec_plan.h; others: a model's format."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the header, or its name: *.h.")
+        Path,
+        typer.Option("--output", "-o", help="Folder for the file, or its name with the suffix."),
     ],
     shape: Annotated[
         Optional[str], typer.Option(help=f"{_OF_A_CODEBOOK} shape of a feature, as 64x56x56.")
@@ -47,9 +56,23 @@ def export(
     channel_axis: Annotated[
         Optional[int], typer.Option(help=f"{_OF_A_CODEBOOK} the axis that counts the channels.")
     ] = None,
+    calibrate: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            exists=True,
+            help="Of a model to TFLite: real inputs (.npy, .npz, images), to compute in int8.",
+        ),
+    ] = None,
+    channels_last: Annotated[
+        bool,
+        typer.Option("--channels-last", help="Of a model to TFLite: inputs, outputs are NHWC."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a codec as constants for firmware, and print what to compile the core with."""
+    """Write a codec as constants for firmware, or a PyTorch model's half for a device."""
+    if target is not Target.c:
+        _export_model(file, target.value, output, calibrate, channels_last, as_json)
+        return
     codec = _codec_in(file, shape, dtype, coder, channel_axis)
     path = output if output.suffix == ".h" else output / "splitcodec_plan.h"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +84,52 @@ def export(
     else:
         messages.print(f"{path}: codec {codec.id:08x}, {codec.coder}, {codec.bits} bits")
         typer.echo(" ".join(f"-D{definition}" for definition in definitions))
+
+
+def _export_model(
+    file: Path,
+    target: Literal["tflite", "onnx"],
+    output: Path,
+    calibrate: Optional[list[Path]],
+    channels_last: bool,
+    as_json: bool,
+) -> None:
+    from pysplitcodec.runtime import model_format, open_model
+
+    if model_format(file) != "pt2":
+        raise ArgumentError(f"--target {target} is for .pt2 models: {file} is none")
+    import torch
+
+    from pysplitcodec.splitting.torch_export import export
+    from pysplitcodec.splitting.torch_file import read_module
+
+    module, (args, kwargs) = read_module(file)
+    if kwargs:
+        raise ArgumentError(f"{file} takes named arguments, which cannot be exported from a file")
+    # TFLite takes what the example has and nothing else: one sample, where the batch is free
+    ends = open_model(file).inputs
+    if len(args) != len(ends) or not all(end.shape for end in ends):
+        raise ArgumentError(f"{file} takes more than tensors with a batch: export it from Python")
+    example = tuple(arg[: end.shape[0]] for arg, end in zip(args, ends))
+    given = load_model_inputs(file, calibrate) if calibrate else None
+    samples = None if given is None else [tuple(map(torch.from_numpy, arrays)) for arrays in given]
+    exported = export(module, example, target, calibration=samples, channels_last=channels_last)
+    path = output if output.suffix == f".{target}" else output / f"{file.stem}.{target}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(exported.data)
+    found = {
+        "max_abs_difference": exported.largest,
+        "max_relative_difference": exported.relative,
+        "snr_db": exported.snr_db if math.isfinite(exported.snr_db) else None,
+        "max_steps": exported.steps,
+    }
+    if as_json:
+        print_json({"file": str(path), "bytes": len(exported.data), **found})
+    else:
+        messages.print(f"{path}: {len(exported.data)} bytes")
+        for name, value in found.items():
+            if value is not None:
+                messages.print(f"{name}: {value:.4g}")
 
 
 def _codec_in(

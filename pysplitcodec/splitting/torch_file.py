@@ -26,15 +26,7 @@ class TorchFileGraph(TorchPlaces[bytes]):
     """
 
     def __init__(self, model: ModelSource) -> None:
-        program = read_program(model)
-        if program.example_inputs is None:
-            raise SplitError("the file holds no example of the model's input: export it anew")
-        self._example = Arguments(*program.example_inputs)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of torch, about itself
-            module = torch.export.unflatten(program)
-        for part in module.modules():  # it knows no other mode than that in which it was saved
-            part.training = False
+        module, self._example = read_module(model)
         super().__init__(module, self._example)
 
     def halves(self, sent: Sequence[int]) -> tuple[bytes, bytes]:
@@ -43,6 +35,28 @@ class TorchFileGraph(TorchPlaces[bytes]):
         with torch.no_grad():
             features = head(*self._example.args, **self._example.kwargs)
         return save(head, self._example), save(tail, Arguments(tuple(tree_leaves(features)), {}))
+
+
+def read_module(model: ModelSource) -> tuple[nn.Module, Arguments]:
+    """Read a .pt2 file (path or bytes): the module, with its parts under their paths if torch can
+    find them again, and an example of its input.
+
+    Raises ModelError if torch rejects the file, SplitError if it holds no example.
+    """
+    program = read_program(model)
+    if program.example_inputs is None:
+        raise SplitError("the file holds no example of the model's input: export it anew")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch, about itself
+        try:
+            module: nn.Module = torch.export.unflatten(program)
+        except Exception:  # as for halves whose modules run several times
+            module = program.module()
+            for method in ("train", "eval"):  # which are there to refuse
+                vars(module).pop(method, None)
+    for part in module.modules():  # it knows no other mode than that in which it was saved
+        part.training = False
+    return module, Arguments(*program.example_inputs)
 
 
 def save(module: nn.Module, example: Arguments) -> bytes:
