@@ -32,6 +32,17 @@ def test_coders_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(found["chosen"], sc.Codec)
 
 
+def test_splitting_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="needs torch")
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "splitting.md").read_text(encoding="utf-8")
+    found: dict[str, object] = {}
+    for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(example, found)
+    names = [cut.name for cut in sc.list_cuts("model.pt2")]
+    assert names == [cut.name for cut in sc.list_cuts(found["model"], example=found["x"])]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
