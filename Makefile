@@ -27,15 +27,18 @@ $(VENV)/.installed: $(SOURCES) scripts/system-packages
 	@touch $@
 
 # The CPU build and nothing else: PyPI's torch brings gigabytes of CUDA, and so does what depends on
-# it, unless torch is there first.  torchvision has no CPU build there, but its models need none.  Of
-# what the extra "export" brings, these are enough, and half as much.
+# it, unless torch is there first.  What it needs comes before it, so that nothing else is looked for
+# at the second index.  torchvision has no CPU build at PyPI, but its models need none.  Of what the
+# extra "export" brings, these are enough, and half as much.
 TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
+TORCH_NEEDS := filelock fsspec jinja2 networkx setuptools 'sympy>=1.13.3' typing-extensions
 EXPORT := litert-torch==0.10.0 litert-converter==0.5.0 ai-edge-quantizer==0.10.0 torchao==0.18.0 \
 	jax==0.10.2 jaxlib==0.10.2 opt_einsum==3.4.0 immutabledict==4.3.1 absl-py==2.5.1 \
 	onnxscript==0.7.2 onnx-ir==1.1.0 scipy
 
 $(VENV)/.torch: $(VENV)/.installed
-	@$(PIP) $(TORCH) && $(PIP) --no-deps torchvision==0.28.0 && $(PIP) --no-deps $(EXPORT) \
+	@$(PIP) $(TORCH_NEEDS) && $(PIP) --no-deps --retries 1 $(TORCH) \
+		&& $(PIP) --no-deps torchvision==0.28.0 && $(PIP) --no-deps $(EXPORT) \
 		|| echo "Going on without; the tests that need torch, or to export its models, are skipped." >&2
 	@touch $@
 
