@@ -232,6 +232,8 @@ class ByBatch(nn.Module):
             x = x - x.mean(0) if x.shape[0] > 1 else x
         elif self.way == "three":
             x = x * 2 if x.shape[0] == 3 else x
+        elif self.way == "factor":
+            x = x * (2 if x.shape[0] == 1 else 3)
         elif self.way == "len":
             x = x / len(x)
         elif self.way == "rows":
@@ -241,7 +243,7 @@ class ByBatch(nn.Module):
         return self.last(x)
 
 
-@pytest.mark.parametrize("way", ["more than one", "three", "len", "rows", "split"])
+@pytest.mark.parametrize("way", ["more than one", "three", "factor", "len", "rows", "split"])
 @pytest.mark.parametrize("batch", [1, 3, 4])
 def test_halves_refuse_a_batch_that_would_run_other_operators(way: str, batch: int) -> None:
     model = ByBatch(way).eval()
@@ -541,6 +543,28 @@ def test_models_that_cannot_be_split() -> None:
     assert list_cuts(nn.Linear(4, 4), example=x) == []
     with pytest.raises(SplitError, match="cannot be cut anywhere"):
         split(nn.Linear(4, 4), 0, example=x)
+
+
+def test_autocast_inside_is_refused() -> None:
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            x = self.first(x)
+            with torch.autocast("cpu", torch.bfloat16):
+                x = self.last(x)
+            return x.float() * 2
+
+    x = torch.randn(2, 4)
+    with pytest.raises(SplitError, match="runs Linear under autocast"):
+        list_cuts(Mixed(), example=x)
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        head, tail = split(model, 0, example=x)
+        assert head(x).dtype == torch.bfloat16
+        assert torch.equal(tail(head(x)), model(x))
 
 
 def test_tied_weights() -> None:

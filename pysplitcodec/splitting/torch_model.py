@@ -13,9 +13,8 @@ What the code decides by shapes is decided by those of the example; halves of co
 shapes refuse others, except for the first dimension, the batch, which stays free unless the code
 decides by it.  Code that decides by the values in a tensor cannot be split.
 
-Not carried over: `torch.no_grad` and `torch.autocast` inside forward(), plain attributes that
-forward() sets, hooks of the model itself, and a change of device for tensors that the code
-makes on the example's device.
+Not carried over: `torch.no_grad` inside forward(), plain attributes that forward() sets, hooks of
+the model itself, and a change of device for tensors that the code makes on the example's device.
 """
 
 from __future__ import annotations

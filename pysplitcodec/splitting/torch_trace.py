@@ -102,13 +102,33 @@ def _trace_any_batch(model: nn.Module, arguments: Arguments, training: bool) -> 
                 one = _Recorder(model, Arguments(*single), any_batch=False).run()
         except SplitError:
             return found  # the model refuses a batch of one, as its halves will
-        if _operators(one) != _operators(found):
+        if not _runs_as(found, one):
             raise SplitError("the model runs other operators for a batch of one")
     return found
 
 
-def _operators(found: Trace) -> list[Any]:
-    return [(node.op, node.target) for node in found.graph.nodes if node.meta["op"] != "size"]
+def _runs_as(found: Trace, one: Trace) -> bool:
+    """Whether a model runs the same for a batch of any size as for a batch of one."""
+    mine, its = (
+        [node for node in trace.graph.nodes if node.meta["op"] != "size"] for trace in (found, one)
+    )
+    return len(mine) == len(its) and all(
+        (a.op, a.target) == (b.op, b.target) and _same((a.args, a.kwargs), (b.args, b.kwargs))
+        for a, b in zip(mine, its)
+    )
+
+
+def _same(mine: Any, its: Any) -> bool:
+    """Whether arguments are the same but for sizes, which are numbers for a batch of one."""
+    if isinstance(mine, fx.Node):
+        return isinstance(its, fx.Node) or mine.meta["op"] == "size"
+    if isinstance(mine, slice) and isinstance(its, slice):
+        return _same((mine.start, mine.stop, mine.step), (its.start, its.stop, its.step))
+    if isinstance(mine, (tuple, list)) and isinstance(its, (tuple, list)):
+        return len(mine) == len(its) and all(map(_same, mine, its))
+    if isinstance(mine, dict) and isinstance(its, dict):
+        return list(mine) == list(its) and all(_same(mine[key], its[key]) for key in mine)
+    return bool(mine is its or mine == its)
 
 
 @contextmanager
@@ -152,6 +172,7 @@ class _Recorder(TorchFunctionMode):
         self._readers: dict[int, list[fx.Node]] = {}
         self._hints: dict[int, int] = {}
         self._path = ""
+        self._autocast = _autocast()
         self._inside = False
         self._asks_shapes = False
         self.asks_batch = False
@@ -338,6 +359,12 @@ class _Recorder(TorchFunctionMode):
     def _record(
         self, kind: str, target: Any, name: str, args: Any, kwargs: Any, taken: Any, result: Any
     ) -> Any:
+        if _autocast() != self._autocast:
+            place = f"in {self._path!r} " if self._path else ""
+            raise SplitError(
+                f"the model's code {place}runs {name} under autocast, halves would not: use it "
+                "around the model"
+            )
         after: set[fx.Node] = set()
         written = {_storage(t) for t, version in taken if t._version != version}
         read = {_storage(t) for t, _ in taken}
@@ -468,6 +495,14 @@ class _Recorder(TorchFunctionMode):
             f"the model's code {f'in {self._path!r} ' if self._path else ''}changes {name}; "
             "the halves could not share it: do so in a module without children"
         )
+
+
+def _autocast() -> list[Any]:
+    """Where autocast is on, and to what."""
+    return [
+        torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        for device in ("cpu", "cuda")
+    ]
 
 
 def _is_leaf(module: nn.Module) -> bool:
