@@ -152,7 +152,8 @@ class Graph:
                     f"{self.names.get(source, source.name)!r}, which the tensor does not tell"
                 )
         storages = [n.meta["storage"] for n in sent]
-        if len(set(storages)) < len(storages) and any(map(self.is_written(tail), sent)):
+        twice = [n for n in sent if storages.count(n.meta["storage"]) > 1]
+        if any(map(self.is_written(tail), twice)):
             return f"cutting at {at} would send a tensor twice that is changed afterwards"
         return None
 
