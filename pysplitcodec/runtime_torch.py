@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import warnings
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,9 @@ class TorchModel:
         self._module = program.module()
         nodes = {node.name: node for node in program.graph.nodes}
         signature = program.graph_signature
-        self.inputs = [_info(name, nodes) for name in signature.user_inputs if name in nodes]
+        self._given = [spec.arg for spec in signature.input_specs if spec.kind.name == "USER_INPUT"]
+        self._in_spec = program.call_spec.in_spec
+        self.inputs = [_info(arg.name, nodes) for arg in self._given if not _is_fixed(arg)]
         self.outputs = [_info(name, nodes) for name in signature.user_outputs if name in nodes]
 
     def __call__(self, *arrays: npt.ArrayLike) -> list[Array]:
@@ -61,9 +64,13 @@ class TorchModel:
         given = [np.asarray(array) for array in arrays]
         check_dtypes(given, self.inputs)
         import torch
+        from torch.utils._pytree import tree_unflatten
 
         torch.set_num_threads(self._threads)
-        return _run(self._module, [_as_tensor(array) for array in given], {})
+        left = map(_as_tensor, given)
+        leaves = [arg.value if _is_fixed(arg) else next(left) for arg in self._given]
+        args, kwargs = tree_unflatten(leaves, self._in_spec)
+        return _run(self._module, args, kwargs)
 
 
 class ModuleModel:
@@ -129,16 +136,38 @@ def as_arguments(example: Any) -> Arguments:
     return arguments
 
 
-def _run(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Array]:
+def head_arguments(example: Any) -> Arguments:
+    """Those of an example's arguments that hold tensors: what a head takes."""
+    args, kwargs = as_arguments(example)
+    return Arguments(
+        tuple(filter(tensors_in, args)),
+        {name: value for name, value in kwargs.items() if tensors_in(value)},
+    )
+
+
+def tensors_in(value: Any) -> list[Any]:
+    """The tensors in tuples, lists, dicts and dataclasses."""
     import torch
     from torch.utils._pytree import tree_leaves
+
+    found = []
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, torch.Tensor):
+            found.append(leaf)
+        elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+            found += tensors_in([getattr(leaf, f.name) for f in dataclasses.fields(leaf)])
+    return found
+
+
+def _run(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Array]:
+    import torch
 
     try:
         with torch.no_grad():
             results = module(*args, **kwargs)
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         raise ModelError(f"the model failed to run: {one_line(error)}") from error
-    return [_as_array(leaf) for leaf in tree_leaves(results) if isinstance(leaf, torch.Tensor)]
+    return [_as_array(tensor) for tensor in tensors_in(results)]
 
 
 def _as_tensor(array: Array) -> Any:
@@ -176,6 +205,11 @@ def read_program(model: ModelSource) -> Any:
             return torch.export.load(io.BytesIO(data))
     except Exception as error:  # it has no exception of its own
         raise ModelError(f"not a model that torch.export saved: {one_line(error)}") from error
+
+
+def _is_fixed(argument: Any) -> bool:
+    """Whether an argument of a saved model is no tensor: it is what it was when it was saved."""
+    return hasattr(argument, "value")
 
 
 def _info(name: str, nodes: dict[str, Any]) -> TensorInfo:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -173,3 +176,28 @@ def test_the_report_of_a_model() -> None:
     assert relu.sparsity == pytest.approx(float(np.mean([(t == 0).numpy() for t in given])))
     assert relu.head_ms > 0
     assert relu.tail_ms > 0
+
+
+@dataclasses.dataclass
+class Answer:
+    logits: Any
+    loss: Any = None
+
+
+def test_a_dataclass_of_results_and_an_argument_that_is_no_tensor() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x, targets=None):
+            return Answer(self.last(torch.relu(self.first(x))), targets)
+
+    model, example = Model().eval(), (torch.randn(2, 4), None)
+    layers = layers_of(model, example)
+    assert [operator.kind for operator in layers.operators] == ["Linear", "relu", "Linear"]
+    assert [output.shape for output in layers.outputs] == [(1, 2)]
+    inputs = [(np.ones((1, 4), "f"),), (np.zeros((1, 4), "f"),)]
+    report = layer_report(model, inputs, example=example)
+    assert [point.name for point in report.split_points] == ["first", "relu"]
+    assert all(point.head_ms > 0 and point.tail_ms > 0 for point in report.split_points)

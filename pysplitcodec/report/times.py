@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pysplitcodec.bench.timing import median_ns
 from pysplitcodec.splitting import Cut, ModelGraph
-from pysplitcodec.splitting.verify import open_part, random_inputs
+from pysplitcodec.splitting.verify import open_head, open_part, random_inputs
 
 # For each half; three runs at least, and nine rounds of as many as fit at most.
 _SECONDS = 0.1
@@ -37,7 +37,7 @@ def measure_halves(
     for number, cut in enumerate(cuts):
         tell("timing the halves", number, len(cuts))
         halves = graph.split(cut)
-        head = open_part(halves.head, example, optimise=True)
+        head = open_head(halves.head, example, optimise=True)
         tail = open_part(halves.tail, optimise=True)
         given = random_inputs(head)[0] if inputs is None else inputs
         feature = head(*given)

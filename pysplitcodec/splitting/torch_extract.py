@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from pysplitcodec.splitting.torch_graph import Graph
+from pysplitcodec.splitting.torch_graph import Graph, is_given
 from pysplitcodec.splitting.torch_parts import OnlyMode, OnlyShape
 
 
@@ -34,7 +34,7 @@ def _head(graph: Graph, head: int, sent: list[fx.Node], cloned: bool = False) ->
     for node in (*graph.inputs, *graph.members(head)):
         if node not in half.copied:
             half.copied[node] = half.new.node_copy(node, half.copied.__getitem__)
-        if node.meta["op"].startswith("input") and node.meta["tensors"] == 1:
+        if is_given(node) and node.meta["tensors"] == 1:
             half.check_shape(node)
         if cloned and node in sent:
             clones[node] = half.new.call_method("clone", (half.copied[node],))

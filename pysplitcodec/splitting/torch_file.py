@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from pysplitcodec.errors import SplitError
 from pysplitcodec.runtime import ModelSource, one_line
-from pysplitcodec.runtime_torch import Arguments, read_program
+from pysplitcodec.runtime_torch import Arguments, head_arguments, read_program
 from pysplitcodec.splitting.torch_model import TorchPlaces
 
 
@@ -32,9 +32,10 @@ class TorchFileGraph(TorchPlaces[bytes]):
     def halves(self, sent: Sequence[int]) -> tuple[bytes, bytes]:
         """As `ModelGraph.halves`."""
         head, tail = self._modules_of_halves(sent)
+        example = head_arguments(self._example)
         with torch.no_grad():
-            features = head(*self._example.args, **self._example.kwargs)
-        return save(head, self._example), save(tail, Arguments(tuple(tree_leaves(features)), {}))
+            features = head(*example.args, **example.kwargs)
+        return save(head, example), save(tail, Arguments(tuple(tree_leaves(features)), {}))
 
 
 def read_module(model: ModelSource) -> tuple[nn.Module, Arguments]:

@@ -14,8 +14,8 @@ from torch import fx, nn
 
 from pysplitcodec.errors import SplitError
 from pysplitcodec.runtime_torch import Arguments
-from pysplitcodec.splitting.torch_parts import Mode
-from pysplitcodec.splitting.torch_trace import trace
+from pysplitcodec.splitting.torch_parts import Mode, OnlyCount
+from pysplitcodec.splitting.torch_trace import CONTAINER, trace
 
 
 class Graph:
@@ -37,7 +37,7 @@ class Graph:
         self.number = {node: i for i, node in enumerate(self.nodes)}
         self.inputs = [node for node in self.nodes if node.op == "placeholder"]
         self.output = self.nodes[-1]
-        given = [n for n in self.nodes if n.meta["op"].startswith("input")]
+        given = filter(is_given, self.nodes)
         self._given = sum(1 << self.number[node] for node in given)
         self._is_data = self._find_data()
         self._ancestors = self._find_ancestors()
@@ -89,7 +89,11 @@ class Graph:
 
     def operators(self, nodes: int) -> int:
         """How many of `nodes` compute something from the input."""
-        hidden = [n for n in self.members(nodes & self._data) if n.op in ("placeholder", "output")]
+        hidden = [
+            n
+            for n in self.members(nodes & self._data)
+            if n.op in ("placeholder", "output") or n.meta["op"] == CONTAINER
+        ]
         return bin(nodes & self._data).count("1") - len(hidden)
 
     def is_size_of_input(self, node: fx.Node) -> bool:
@@ -124,7 +128,7 @@ class Graph:
     def never(self, node: fx.Node) -> str | None:
         """Why the model cannot be cut at `node`, whatever else is sent; None if it may be."""
         name = repr(self.names.get(node, node.name))
-        if node.op == "placeholder":
+        if is_given(node):
             return f"{name} is an input of the model: the head would be empty"
         if not self.is_data(node) or not self._ancestors[self.number[node]] & self._given:
             return f"{name} does not depend on the model's input"
@@ -207,7 +211,7 @@ class Graph:
             if node.op == "placeholder":
                 names[node] = node.target
                 continue
-            if node.target in self.trace.checks:
+            if isinstance(self.trace.checks.get(node.target), OnlyCount):
                 names[node] = names[node.args[0]]
                 continue
             if node.op == "call_module":
@@ -274,6 +278,11 @@ class _OtherError(Exception):
 
 
 _CONSTANTS = (bool, int, float, str, type(None))
+
+
+def is_given(node: fx.Node) -> bool:
+    """Whether `node` is an input of the model or a part of one."""
+    return node.op == "placeholder" or (is_item(node) and is_given(node.all_input_nodes[0]))
 
 
 def is_item(node: fx.Node) -> bool:

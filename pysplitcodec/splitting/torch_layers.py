@@ -19,13 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from pysplitcodec.runtime import Runner
-from pysplitcodec.runtime_torch import ModuleModel
+from pysplitcodec.runtime_torch import ModuleModel, head_arguments
 from pysplitcodec.splitting.cuts import Cut, Tensor
 from pysplitcodec.splitting.layers import End, Layers, Operator, Weight
 from pysplitcodec.splitting.torch_extract import observe
-from pysplitcodec.splitting.torch_graph import Graph, is_item
+from pysplitcodec.splitting.torch_graph import Graph, is_given, is_item
 from pysplitcodec.splitting.torch_model import TorchPlaces
-from pysplitcodec.splitting.torch_trace import in_mode
+from pysplitcodec.splitting.torch_trace import CONTAINER, in_mode
 
 # Counters, shapes and masks are no weights.
 _NO_WEIGHTS = (torch.int64, torch.bool)
@@ -44,10 +44,10 @@ def read_layers(model: TorchPlaces[Any], cuts: Sequence[Cut]) -> Layers:
     heads = [graph.head(graph.nodes[t.number] for t in cut.tensors) for cut in cuts]
     with _counting(graph):
         operators = tuple(map(found.operator, found.nodes))
-    given = [n for n in graph.nodes if n.meta["op"].startswith("input") and _is_tensor(n)]
+    given = [n for n in graph.nodes if is_given(n) and _is_tensor(n)]
     return Layers(
         inputs=tuple(_end(graph, node) for node in given),
-        outputs=tuple(_end(graph, n) for n in graph.output.all_input_nodes if _is_tensor(n)),
+        outputs=tuple(_end(graph, n) for n in _tensors_in(graph.output)),
         operators=operators,
         nbytes={graph.number[n]: _nbytes(graph, n) for n in graph.nodes if _is_tensor(n)},
         kept=frozenset(),
@@ -65,7 +65,9 @@ def open_observed(model: TorchPlaces[Any], cuts: Sequence[Cut]) -> Runner:
     """As `layers.open_observed`, for a PyTorch model."""
     numbers = dict.fromkeys(tensor.number for cut in cuts for tensor in cut.tensors)
     graph = model.graph
-    return ModuleModel(observe(graph, [graph.nodes[n] for n in numbers]), graph.arguments)
+    return ModuleModel(
+        observe(graph, [graph.nodes[n] for n in numbers]), head_arguments(graph.arguments)
+    )
 
 
 class _Operators:
@@ -77,8 +79,9 @@ class _Operators:
             node
             for node in graph.members(graph.live)
             if graph.is_data(node)
-            and node.op not in ("placeholder", "output")
-            and not node.meta["op"].startswith("input")
+            and node.op != "output"
+            and not is_given(node)
+            and node.meta["op"] != CONTAINER
             and not _passes_on(graph, node)
         ]
         # behind the numbers of tensors; tied weights are one
@@ -185,6 +188,15 @@ def _value(graph: Graph, node: fx.Node) -> Any:
         return torch.empty(graph.shape(node), dtype=getattr(torch, node.meta["dtype"]))
     call, args, kwargs = _call(graph, node)
     return call(*args, **kwargs)
+
+
+def _tensors_in(results: fx.Node) -> Iterator[fx.Node]:
+    """What the output, or a container in it, is made of."""
+    for node in results.all_input_nodes:
+        if node.meta["op"] == CONTAINER:
+            yield from _tensors_in(node)
+        elif _is_tensor(node):
+            yield node
 
 
 def _given(graph: Graph, node: fx.Node) -> list[int]:

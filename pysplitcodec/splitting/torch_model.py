@@ -96,8 +96,8 @@ class TorchPlaces(ModelGraph[Half]):
 class TorchGraph(TorchPlaces[nn.Module]):
     """A PyTorch model to be cut.
 
-    example: a tensor, or a tuple of positional or a dict of named arguments. Only its tensors
-        become inputs of a half; the values of other arguments are fixed.
+    example: a tensor, or a tuple of positional or a dict of named arguments. Only those with
+        tensors become arguments of the head; the values of the others, None too, are fixed.
 
     The halves share the model's modules; deepcopy the model before for a copy.  The head gives
     the tensor, or a tuple of them; the tail takes each as an argument.

@@ -105,3 +105,18 @@ def to_channels_first(x: torch.Tensor) -> torch.Tensor:
 def to_channels_last(x: torch.Tensor) -> torch.Tensor:
     """(N, C, H, W) to (N, H, W, C); tensors of other than four dimensions stay as they are."""
     return x.permute(0, 2, 3, 1) if x.dim() == 4 else x
+
+
+class Dataclass(torch.nn.Module):
+    """Puts tensors back into an instance of a dataclass, in which the model passes them."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, fields: dict[str, Any]) -> Any:
+        """Give the instance; `__init__` has run once, on the example, and may not run twice."""
+        instance: Any = object.__new__(self.kind)
+        for name, value in fields.items():
+            object.__setattr__(instance, name, value)
+        return instance

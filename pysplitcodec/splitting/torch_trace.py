@@ -12,6 +12,7 @@ computes from it is worked out again by the graph from the tensor at hand.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import operator
 from collections.abc import Iterator, Mapping
@@ -35,8 +36,8 @@ from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
 from pysplitcodec.errors import SplitError
-from pysplitcodec.runtime_torch import Arguments
-from pysplitcodec.splitting.torch_parts import OnlyCount
+from pysplitcodec.runtime_torch import Arguments, tensors_in
+from pysplitcodec.splitting.torch_parts import Dataclass, OnlyCount
 
 # These of torch.nn only call their children.
 _CONTAINERS = (
@@ -51,6 +52,8 @@ _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _SHAPES = ("shape", "size", "numel", "nelement", "stride", "__len__")
 # What symbols stand for while recording: primes that sizes of layers seldom are.
 _HINTS = (29, 31, 37, 41, 43, 47, 53, 59, 61, 67)
+# "op" of nodes that only put tensors together, in the way in which the model passes them on.
+CONTAINER = "container"
 # Functions that draw numbers: one drawing must not become two, one in each half.
 _DRAWS = ("rand", "normal", "bernoulli", "multinomial", "poisson")
 
@@ -194,7 +197,7 @@ class _Recorder(TorchFunctionMode):
                 with patch, enable_python_dispatcher(), self:
                     result = self._model(*fakes.args, **fakes.kwargs)
                 output = self._graph.output(self._argument(result))
-                written = {_storage(t) for t in tree_leaves(result) if isinstance(t, torch.Tensor)}
+                written = {_storage(t) for t in tensors_in(result)}
                 after = {self._writer[storage] for storage in written & set(self._writer)}
                 output.meta.update(path="", op="output", after=after, tensors=0, draws=False)
         except SplitError:
@@ -320,7 +323,13 @@ class _Recorder(TorchFunctionMode):
         path = self._module_paths.get(id(module))
         if self._inside or path is None:
             return call(module, *args, **kwargs)
-        if module is not self._model and _is_leaf(module):
+        leaves_out = _leaves_out(module, args, kwargs)
+        if leaves_out and module is self._model:
+            raise SplitError(
+                "a TransformerEncoder with a padding mask may leave out what is masked and cannot "
+                "be split: make it with enable_nested_tensor=False"
+            )
+        if module is not self._model and (leaves_out or _is_leaf(module)):
             name = _kind(module)
             with self._unseen():
                 taken = self._taken((args, kwargs))
@@ -465,14 +474,25 @@ class _Recorder(TorchFunctionMode):
             if type(value) is dict:
                 return items_
             node = self._graph.call_function(type(value), ([list(p) for p in items_.items()],))
-            node.meta.update(path=self._path, op=type(value).__name__, after=set(), draws=False)
-            node.meta["tensors"] = 2
-            return node
+            return self._container(node)
         if isinstance(value, slice):
             return slice(*map(self._argument, (value.start, value.stop, value.step)))
-        if any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value)):
-            raise SplitError(f"the model passes tensors in a {type(value).__name__}")
+        if dataclasses.is_dataclass(value) and tensors_in(value):
+            name = f"_dataclass{len(self._checks)}"
+            self._checks[name] = Dataclass(type(value))
+            given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            node = self._graph.call_module(name, (self._argument(given),))
+            return self._container(node)
+        if tensors_in(value) or tensors_in(getattr(value, "__dict__", None)):
+            raise SplitError(
+                f"the model passes tensors in a {type(value).__name__}, not in tuples, lists, "
+                "dicts or dataclasses, and cannot be split"
+            )
         return value
+
+    def _container(self, node: fx.Node) -> fx.Node:
+        node.meta.update(path=self._path, op=CONTAINER, after=set(), tensors=2, draws=False)
+        return node
 
     def _tensor(self, value: torch.Tensor) -> fx.Node:
         node = self._nodes.get(id(value))
@@ -509,6 +529,17 @@ def _is_leaf(module: nn.Module) -> bool:
     if isinstance(module, _CONTAINERS):
         return False
     return not module._modules or type(module).__module__.startswith("torch.nn.")
+
+
+def _leaves_out(module: nn.Module, args: Any, kwargs: Any) -> bool:
+    """Whether it is an encoder that may leave out what is masked, and give zeros for it.
+
+    It decides so by whether gradients are wanted, too.
+    """
+    if not isinstance(module, nn.TransformerEncoder) or not module.use_nested_tensor:
+        return False
+    given = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    return given.get("src_key_padding_mask") is not None
 
 
 def _kind(module: nn.Module) -> str:

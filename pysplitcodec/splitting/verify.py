@@ -68,7 +68,7 @@ def verify_all(
     given = random_inputs(whole) if inputs is None else inputs
     runs = [(arrays, whole(*arrays)) for arrays in given]
     for halves in splits:
-        head = open_part(halves.head, example, optimise=optimise)
+        head = open_head(halves.head, example, optimise=optimise)
         tail = open_part(halves.tail, optimise=optimise)
         result = Difference(True, 0.0, 0.0)
         for arrays, outputs in runs:
@@ -94,6 +94,15 @@ def open_part(part: Any, example: Any = None, *, optimise: bool = False) -> Runn
     from pysplitcodec.runtime_torch import ModuleModel
 
     return ModuleModel(part, example)
+
+
+def open_head(head: Any, example: Any = None, *, optimise: bool = False) -> Runner:
+    """As `open_part`, for a head: it takes those of the example's arguments that hold tensors."""
+    if is_module(head) and example is not None:
+        from pysplitcodec.runtime_torch import head_arguments
+
+        example = head_arguments(example)
+    return open_part(head, example, optimise=optimise)
 
 
 def random_inputs(model: Runner, runs: int = 2) -> list[list[Array]]:
