@@ -13,6 +13,9 @@ What the code decides by shapes is decided by those of the example; halves of co
 shapes refuse others, except for the first dimension, the batch, which stays free unless the code
 decides by it.  Code that decides by the values in a tensor cannot be split.
 
+A TransformerEncoder with a padding mask leaves out what is masked when no gradients are wanted,
+unless it has enable_nested_tensor=False: it is then one operator, with no cut in it.
+
 Not carried over: `torch.no_grad` inside forward(), plain attributes that forward() sets, hooks of
 the model itself, and a change of device for tensors that the code makes on the example's device.
 """
