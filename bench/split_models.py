@@ -40,6 +40,19 @@ def torchvision_model(name: str, side: int = SIDE) -> tuple[Any, Any]:
     return model.eval(), torch.randn(1, 3, side, side)
 
 
+def yolov10n() -> tuple[Any, Any]:
+    """A detector, with statistics of BatchNorm that keep features away from zero."""
+    import torch
+    from yolov10n import YOLOv10n
+
+    torch.manual_seed(0)
+    model = YOLOv10n().train()
+    with torch.no_grad():
+        for _ in range(10):
+            model(torch.randn(4, 3, SIDE, SIDE))
+    return model.eval(), torch.randn(1, 3, SIDE, SIDE)
+
+
 # Name -> what gives a module and an example of its input.
 TORCH: dict[str, Callable[[], tuple[Any, Any]]] = {
     name: lambda name=name: torchvision_model(name)
@@ -58,6 +71,7 @@ TORCH: dict[str, Callable[[], tuple[Any, Any]]] = {
         "vit_b_16",
     )
 }
+TORCH["yolov10n"] = yolov10n
 
 
 def onnx_file(name: str) -> Path:
