@@ -124,6 +124,7 @@ def test_encoder(training: bool) -> None:
     assert names == ["embed", "encoder.layers.0", "encoder.layers.1"]
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("nested", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Generic
@@ -201,3 +201,11 @@ class ModelGraph(ABC, Generic[Half]):
                     "file nor a run can tell"
                 )
         return None
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The positions of the ones in `mask`, lowest first."""
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest

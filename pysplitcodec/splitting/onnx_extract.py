@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pysplitcodec.splitting.model_graph import bits
 from pysplitcodec.splitting.onnx_file import bodies, package
 from pysplitcodec.splitting.onnx_graph import Graph, function_key, read_by
-from pysplitcodec.splitting.tflite_graph import bits
 
 
 def extract(graph: Graph, nodes: int, inputs: Sequence[Any], outputs: Sequence[Any]) -> bytes:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pysplitcodec.errors import ModelError
+from pysplitcodec.splitting.model_graph import bits
 from pysplitcodec.splitting.onnx_file import bodies
-from pysplitcodec.splitting.tflite_graph import bits
 
 # Nodes of other domains may keep state or draw random numbers: they are never run twice.
 _KNOWN_DOMAINS = frozenset(["", "ai.onnx", "ai.onnx.ml", "com.microsoft"])

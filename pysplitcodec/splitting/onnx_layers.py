@@ -12,13 +12,13 @@ import numpy as np
 from pysplitcodec.runtime import Model, open_model
 from pysplitcodec.splitting.cuts import Cut
 from pysplitcodec.splitting.layers import End, Layers, Operator, Weight, total
+from pysplitcodec.splitting.model_graph import bits
 from pysplitcodec.splitting.onnx_cuts import OnnxGraph
 from pysplitcodec.splitting.onnx_extract import extract, value_info
 from pysplitcodec.splitting.onnx_file import bodies, package
 from pysplitcodec.splitting.onnx_graph import Graph, function_key
 from pysplitcodec.splitting.onnx_macs import Shapes, count, has_products
 from pysplitcodec.splitting.onnx_types import Tensor, end_of, tensors_of
-from pysplitcodec.splitting.tflite_graph import bits
 
 # What they give has a shape that depends on values, which a run on zeros does not tell.
 _SHAPED_BY_VALUES = frozenset(["Compress", "NonMaxSuppression", "NonZero", "Unique"])

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pysplitcodec.splitting.model_graph import bits
 from pysplitcodec.splitting.tflite_file import AlignedBuffer, schema, write_model
-from pysplitcodec.splitting.tflite_graph import Graph, bits
+from pysplitcodec.splitting.tflite_graph import Graph
 from pysplitcodec.splitting.tflite_metadata import INPUTS, OUTPUTS, without
 
 # Metadata that number what is renumbered here, or tell where the weights were.

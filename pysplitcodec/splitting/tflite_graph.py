@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pysplitcodec.errors import ModelError, SplitError
+from pysplitcodec.splitting.model_graph import bits
 from pysplitcodec.splitting.tflite_file import schema, tensor_name
 
 # State of these lives in the interpreter under a name, not in a tensor, so that the two halves
@@ -264,14 +265,6 @@ class Graph:
                 producer = self.producer.get(tensor)
                 found.append((tensor, None if producer is None else 1 << producer))
         return found
-
-
-def bits(mask: int) -> Iterator[int]:
-    """The positions of the ones in `mask`, lowest first."""
-    while mask:
-        lowest = mask & -mask
-        yield lowest.bit_length() - 1
-        mask ^= lowest
 
 
 def _numbers(vector: Any) -> tuple[int, ...]:

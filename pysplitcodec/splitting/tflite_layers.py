@@ -11,9 +11,10 @@ import numpy as np
 from pysplitcodec.runtime import Model, open_model
 from pysplitcodec.splitting.cuts import Cut
 from pysplitcodec.splitting.layers import End, Layers, Operator, Weight, total
+from pysplitcodec.splitting.model_graph import bits
 from pysplitcodec.splitting.tflite import DTYPES, TFLiteGraph
 from pysplitcodec.splitting.tflite_extract import extract
-from pysplitcodec.splitting.tflite_graph import Graph, bits
+from pysplitcodec.splitting.tflite_graph import Graph
 
 _INT4 = 17
 # Integers without a scale are shapes and axes, unless they are as short as weights.
