@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -93,7 +94,7 @@ class ModuleModel:
             )
         self._module = module
         self._example = None if example is None else as_arguments(example)
-        leaves = [] if example is None else tree_leaves(tuple(as_arguments(example)))
+        leaves = tree_leaves(tuple(self._example or ()))
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         self.inputs = [
             TensorInfo(f"input {i}", tuple(t.shape), str(t.dtype).partition(".")[2], None, None)
@@ -199,6 +200,8 @@ def read_program(model: ModelSource) -> Any:
             "PyTorch models need torch: pip install torch==2.13.0 "
             "--extra-index-url https://download.pytorch.org/whl/cpu"
         ) from error
+    if not zipfile.is_zipfile(io.BytesIO(data)):  # of which torch would log a traceback
+        raise ModelError("not a model that torch.export saved: no zip archive, or a truncated one")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, about itself

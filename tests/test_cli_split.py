@@ -128,6 +128,15 @@ def test_wrong_options(tmp_path: Path) -> None:
     assert "(1, 3, 8, 8)" in run("split", path, *wrong, expect=3).stderr
 
 
+def test_a_torch_file_that_is_none(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs torch")
+    path = tmp_path / "model.pt2"
+    for data in (b"nothing", torch_model()[:5000]):
+        path.write_bytes(data)
+        error = run("split", path, expect=3).stderr
+        assert error.startswith("error: ModelError: not a model that torch.export saved")
+
+
 def test_a_model_that_ends_the_process(data_dir: Path) -> None:
     """It can be cut, and what cannot run is said."""
     pytest.importorskip("ai_edge_litert", reason="needs the extra 'tflite'")
