@@ -73,11 +73,8 @@ def load_images(archive: Path, per_class: int) -> tuple[Array, Array]:
 def as_input(images: Array, model: TFLiteModel) -> Array:
     """Pixels 0..255 as the model takes them: floats, or int8 by its scale and zero point."""
     info = model.inputs[0]
-    if info.dtype == "float32":
-        return images.astype(np.float32)
-    assert info.scale
-    steps = np.rint(images / info.scale) + (info.zero_point or 0)
-    return np.clip(steps, -128, 127).astype(np.int8)
+    assert info.scale or info.dtype == "float32"
+    return info.stored(images)
 
 
 def classify(model: TFLiteModel, inputs: Array) -> Array:

@@ -86,6 +86,15 @@ class TensorInfo:
     scale: float | None
     zero_point: int | None
 
+    def stored(self, real: Array) -> Array:
+        """Real values as this input takes them: the nearest steps of its scale, if it has one."""
+        dtype = np.dtype(self.dtype)
+        if self.scale:
+            limits = np.iinfo(dtype)
+            steps = np.rint(real / self.scale) + (self.zero_point or 0)
+            real = np.clip(steps, limits.min, limits.max)
+        return real.astype(dtype)
+
 
 class TFLiteModel:
     """A TFLite model, ready to be called.

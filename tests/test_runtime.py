@@ -316,3 +316,12 @@ def test_importing_the_module_imports_no_runtime():
     )
     path = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})
+
+
+def test_real_values_as_an_input_takes_them():
+    real = np.array([-100.0, -0.26, 0.0, 0.25, 0.26, 100.0])
+    quantised = TensorInfo("x", (6,), "int8", 0.5, -3)
+    np.testing.assert_array_equal(quantised.stored(real), np.int8([-128, -4, -3, -3, -2, 127]))
+    plain = TensorInfo("x", (6,), "float32", None, None).stored(real)
+    np.testing.assert_array_equal(plain, real.astype(np.float32))
+    assert plain.dtype == np.float32

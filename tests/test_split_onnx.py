@@ -806,6 +806,16 @@ def test_running():
         OnnxModel(strings)
 
 
+def test_scalars_are_compared():
+    from pysplitcodec.splitting.verify import apart
+
+    assert apart(np.float32(1.0), np.float32(1.5)) == 0.5
+    given = np.float32([np.nan, np.inf, 1.0, np.nan])
+    np.testing.assert_array_equal(
+        apart(given, np.float32([np.nan, np.inf, 3.0, 1.0]))[:3], [0, 0, 2]
+    )
+
+
 def test_commands(tmp_path):
     """split, calibrate, verify, serve and run, as for a TFLite model."""
     pytest.importorskip("typer", reason="needs the extra 'cli'")

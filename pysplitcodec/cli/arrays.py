@@ -120,10 +120,7 @@ def _load_image(
         return real.astype(np.float32)
     if wanted.dtype not in ("int8", "uint8") or not wanted.scale:
         raise FeatureError(f"{path}: images cannot be turned into {wanted.dtype}; give a .npy file")
-    limits = np.iinfo(wanted.dtype)
-    steps = np.rint(real / wanted.scale) + (wanted.zero_point or 0)
-    quantised: Array = np.clip(steps, limits.min, limits.max).astype(wanted.dtype)
-    return quantised
+    return wanted.stored(real)
 
 
 def _image_shape(path: Path, wanted: TensorInfo) -> tuple[int, int, int, bool]:

@@ -1,6 +1,6 @@
 """`split`: a model into head, tail and, given calibration inputs, a codec."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -61,7 +61,8 @@ def split(
     graph = read_graph(model)
     if not at:
         cuts = graph.list_cuts(tensors)
-        found = _verified(model, graph, cuts, inputs) if verify else [{} for _ in cuts]
+        splits = map(graph.split, cuts)
+        found = _verified(model, splits, len(cuts), inputs) if verify else [{} for _ in cuts]
         if as_json:
             rows = [{**_cut_row(cut), **more} for cut, more in zip(cuts, found)]
             print_json({"model": str(model), "rows": rows})
@@ -80,7 +81,7 @@ def split(
     if calibrate:
         files["codec"] = output / "codec.json"
         _fit_codec(halves.head, calibrate, bits, coder).save(files["codec"])
-    verified = _verified(model, graph, [halves.cut], inputs)[0] if verify else {}
+    verified = _verified(model, [halves], 1, inputs)[0] if verify else {}
     if as_json:
         named = {name: str(path) for name, path in files.items()}
         print_json({"model": str(model), "cut": _cut_row(halves.cut), **named, **verified})
@@ -92,9 +93,9 @@ def split(
 
 
 def _verified(
-    model: Path, graph: Any, cuts: Sequence[Any], inputs: Optional[Sequence[Path]]
+    model: Path, splits: Iterable[Any], count: int, inputs: Optional[Sequence[Path]]
 ) -> list[dict[str, Any]]:
-    """What `verify` finds at each of `cuts`."""
+    """What `verify` finds of each of `splits`, which are so many."""
     from rich.progress import track
 
     from pysplitcodec.runtime import model_format, probe
@@ -104,7 +105,7 @@ def _verified(
         # A bad one can end the process that runs it.
         probe(model)
     given = load_model_inputs(model, inputs) if inputs else None
-    differences = verify_all(model, map(graph.split, cuts), given)
+    differences = verify_all(model, splits, given)
     return [
         {
             "identical": difference.identical,
@@ -114,7 +115,7 @@ def _verified(
         for difference in track(
             differences,
             "Comparing",
-            total=len(cuts),
+            total=count,
             console=messages,
             transient=True,
             disable=not messages.is_terminal,

@@ -25,6 +25,7 @@ from pysplitcodec.runtime import Array, TensorInfo, open_model
 from pysplitcodec.splitting.torch_flat import Flat, is_tensor
 from pysplitcodec.splitting.torch_to_onnx import to_onnx
 from pysplitcodec.splitting.torch_to_tflite import quantize, rename, to_tflite
+from pysplitcodec.splitting.verify import apart
 
 Format = Literal["tflite", "onnx"]
 
@@ -129,7 +130,7 @@ def check_export(
             flat = Flat(half, sample, channels_last)
             tensors = flat.tensors(sample)
             wanted = [tensor.numpy() for tensor in flat(*tensors)]
-            got = model(*(_quantized(t.numpy(), i) for t, i in zip(tensors, model.inputs)))
+            got = model(*(i.stored(t.numpy()) for t, i in zip(tensors, model.inputs)))
             if len(wanted) != len(got):
                 raise ModelError(f"the file gives {len(got)} tensors, the half {len(wanted)}")
             for error, w, g in zip(errors, wanted, got):
@@ -164,14 +165,14 @@ class _Error:
         if self.info.scale:
             real = self.info.scale * (real - (self.info.zero_point or 0))
         expected = wanted.astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            apart = np.where(np.isnan(expected) & np.isnan(real), 0.0, np.abs(real - expected))
-            apart[expected == real] = 0.0
+        distance = apart(expected, real)
         finite = expected[np.isfinite(expected)]
-        self.largest = max(self.largest, float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0)))
+        self.largest = max(
+            self.largest, float(np.nan_to_num(distance, nan=np.inf).max(initial=0.0))
+        )
         self.peak = max(self.peak, float(np.abs(finite).max(initial=0.0)))
         self._signal += float(np.square(finite).sum())
-        self._noise += float(np.square(apart).sum())
+        self._noise += float(np.square(distance).sum())
 
     @property
     def snr_db(self) -> float:
@@ -182,16 +183,6 @@ class _Error:
     @property
     def _scaled(self) -> bool:
         return bool(self.info.scale)
-
-
-def _quantized(array: Array, info: TensorInfo) -> Array:
-    """`array` as the file's input takes it."""
-    dtype = np.dtype(info.dtype)
-    if info.scale:
-        limits = np.iinfo(dtype)
-        array = np.rint(array / info.scale) + (info.zero_point or 0)
-        array = np.clip(array, limits.min, limits.max)
-    return array.astype(dtype)
 
 
 def _checked(example: Any) -> Iterator[Any]:

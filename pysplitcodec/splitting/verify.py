@@ -138,9 +138,14 @@ def _difference(wanted: Any, got: Any) -> Difference:
         )
     if wanted.tobytes() == got.tobytes():
         return Difference(True, 0.0, 0.0)
-    with np.errstate(invalid="ignore"):
-        apart = np.abs(wanted.astype(np.complex128) - got)
-    apart[(wanted == got) | ((wanted != wanted) & (got != got))] = 0
-    largest = float(np.nan_to_num(apart, nan=np.inf).max())
+    largest = float(np.nan_to_num(apart(wanted, got), nan=np.inf).max())
     scale = float(np.abs(np.nan_to_num(wanted.astype(np.complex128))).max())
     return Difference(False, largest, largest / scale if scale else largest)
+
+
+def apart(wanted: Any, got: Any) -> Any:
+    """How far numbers are from others: infinities of one sign, and NaNs, are equal."""
+    with np.errstate(invalid="ignore"):
+        found = np.asarray(np.abs(wanted.astype(np.complex128) - got))
+    found[(wanted == got) | ((wanted != wanted) & (got != got))] = 0
+    return found
