@@ -14,6 +14,7 @@ from pysplitcodec.cli import (
     firmware_commands,
     inspect_command,
     model_commands,
+    train_command,
 )
 from pysplitcodec.cli.output import EXIT_CODES
 
@@ -53,6 +54,7 @@ app.command("decode")(codec_commands.decode)
 app.command("inspect")(inspect_command.inspect)
 app.command("export")(export_command.export)
 app.command("split")(model_commands.split)
+app.command("train")(train_command.train)
 app.command("serve")(edge_commands.serve)
 app.command("run")(edge_commands.run)
 app.command("info")(bench_commands.info)
