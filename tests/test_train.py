@@ -266,7 +266,7 @@ def test_run_of_another_recipe(images: Path, tmp_path: Path) -> None:
         ({"method": {"name": "tcl", "task_weight": -0.1}}, A, "task_weight is -0.1"),
         ({"method": {"name": "tcl", "tau": [3]}}, A, "tau is"),
         ({"method": {"name": "tcl", "tau": [3, 0]}}, A, "tau is"),
-        ({"method": {"name": "tcl", "lambda": 0.5}}, A, "not known to .tcl.: expected task_weight, tau"),
+        ({"method": {"name": "tcl", "lambda": 0.5}}, A, "to .tcl.: expected task_weight, tau"),
         ({"method": {"name": "bnn+", "exponent": 3}}, A, "exponent is 3: expected 1 or 2"),
         ({"method": {"name": "rate", "prior": "x"}}, A, "prior is 'x'"),
         ({"method": {"name": "rate", "rate_weight": -1}}, A, "rate_weight is -1"),
