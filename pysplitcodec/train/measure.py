@@ -16,15 +16,15 @@ _BATCH = 250
 
 
 def metrics(
-    data: Data, answer: Callable[[Tensor], Any], inputs: Tensor, device: str
+    data: Data, samples: Samples, answer: Callable[[Tensor], Any], inputs: Tensor, device: str
 ) -> dict[str, float]:
-    """The task's metrics of `answer` over test samples; inputs: what it takes for each of them."""
+    """The task's metrics of `answer` over samples; inputs: what it takes for each of them."""
 
     def answers() -> Iterator[tuple[Any, Tensor]]:
         for at in range(0, len(inputs), _BATCH):
             yield (
                 answer(inputs[at : at + _BATCH].to(device)),
-                data.test.targets[at : at + _BATCH].to(device),
+                samples.targets[at : at + _BATCH].to(device),
             )
 
     with torch.no_grad():

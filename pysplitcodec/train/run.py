@@ -142,7 +142,11 @@ class Run:
             def answer(images: Tensor) -> Any:
                 return model(self.data.normalized(images))
 
-            return {"whole": metrics(self.data, answer, self.data.test.images, self.device)}
+            return {
+                "whole": metrics(
+                    self.data, self.data.test, answer, self.data.test.images, self.device
+                )
+            }
 
         about = self._stage(WholeStage(model), {}, measure, seed=0)
         return model, about["whole"]
@@ -199,7 +203,7 @@ class Run:
         return self._answers(split, self._features(split, self.data.test))
 
     def _answers(self, split: SplitModel, features: Tensor) -> dict[str, float]:
-        return metrics(self.data, split.answer, features, self.device)
+        return metrics(self.data, self.data.test, split.answer, features, self.device)
 
     def _about(self, split: SplitModel, device_part: nn.Module) -> dict[str, Any]:
         recipe = self.recipe

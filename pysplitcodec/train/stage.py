@@ -20,10 +20,12 @@ from pysplitcodec.errors import TrainingError
 from pysplitcodec.train import Progress, checkpoint
 from pysplitcodec.train.autoencoder import SplitModel
 from pysplitcodec.train.data import Data
+from pysplitcodec.train.measure import metrics
 from pysplitcodec.train.method import Method
 from pysplitcodec.train.wire import Wire
 
 _SAVE_EVERY_S = 60.0
+_EARLY = 500  # test samples, after each epoch
 _WARM_UP = 0.1  # share of the steps in which the learning rate rises
 
 
@@ -58,6 +60,10 @@ class Stage(ABC):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch of normalised images, and its terms."""
 
+    @abstractmethod
+    def answer(self, images: Tensor) -> Any:
+        """The outputs for normalised images, as the stage has it: quantised or not."""
+
 
 class WholeStage(Stage):
     """The model as it is, before it is split."""
@@ -73,6 +79,10 @@ class WholeStage(Stage):
         """The task's."""
         task = data.task.loss(self.whole(images), targets)
         return task, {"task": task}
+
+    def answer(self, images: Tensor) -> Any:
+        """The model's."""
+        return self.whole(images)
 
 
 class DeviceStage(Stage):
@@ -92,6 +102,10 @@ class DeviceStage(Stage):
         task = data.task.loss(self.model.answer(sent), targets)
         return self.method.total(task, terms), {"task": task, **terms}
 
+    def answer(self, images: Tensor) -> Any:
+        """Through the method."""
+        return self.model.answer(self.method(self.model.feature(images), 1.0)[0])
+
 
 class ServerStage(Stage):
     """The server's part, on what the codec gives; the device's part stays, its statistics too."""
@@ -106,10 +120,14 @@ class ServerStage(Stage):
         self, data: Data, images: Tensor, targets: Tensor, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The task's."""
+        task = data.task.loss(self.answer(images), targets)
+        return task, {"task": task}
+
+    def answer(self, images: Tensor) -> Any:
+        """Through the codec."""
         with torch.no_grad():
             restored = self.wire.restore(self.model.feature(images))
-        task = data.task.loss(self.model.answer(restored), targets)
-        return task, {"task": task}
+        return self.model.answer(restored)
 
 
 def run_stage(
@@ -168,9 +186,7 @@ class _Loop:
 
     def run(self, progress: Progress | None) -> None:
         start = self._resume()
-        self.stage.whole.eval()
-        self.stage.extra.train()
-        self.stage.trained.train()
+        self._set_training()
         saved, times = time.monotonic(), []
         sums: dict[str, float] = {}
         for step in range(start, self.steps):
@@ -184,13 +200,30 @@ class _Loop:
                 progress(self.stage.name, step + 1, self.steps, terms)
             if at == self.per_epoch:
                 means = {name: value / min(at, step + 1 - start) for name, value in sums.items()}
-                self._write(step // self.per_epoch, means)
+                self._write(step // self.per_epoch, {**means, **self._early()})
                 sums = {}
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 self._save(step + 1)
                 saved = time.monotonic()
         self.step_s = statistics.median(times) if times else None
         self.stage.whole.eval()
+
+    def _set_training(self) -> None:
+        self.stage.whole.eval()
+        self.stage.extra.train()
+        self.stage.trained.train()
+
+    def _early(self) -> dict[str, float]:
+        """Metrics over the first test samples, to see how it goes."""
+        self.stage.whole.eval()
+        self.stage.extra.eval()
+        few = self.data.test.first(_EARLY)
+        found = metrics(self.data, few, self._answer_images, few.images, self.fit.device)
+        self._set_training()
+        return found
+
+    def _answer_images(self, images: Tensor) -> Any:
+        return self.stage.answer(self.data.normalized(images))
 
     def _step(self, step: int) -> dict[str, float]:
         fit, data = self.fit, self.data
