@@ -88,10 +88,14 @@ def _list(devices: "Iterable[DeviceProfile]", links: "Iterable[Link]", as_json: 
 def _print_device(device: "DeviceProfile") -> None:
     rows = []
     for key in device.sources:
-        value = getattr(device, key)
-        for coder, ns in value.items() if isinstance(value, dict) else [(None, value)]:
-            figure = f"{key} {coder}" if coder else key
-            rows.append((figure, _cell(ns), device.sources[key]))
+        value, source = getattr(device, key), device.sources[key]
+        if isinstance(value, dict):
+            rows += [
+                (f"{key} {coder}", _cell(ns), "the same" if i else source)
+                for i, (coder, ns) in enumerate(value.items())
+            ]
+        else:
+            rows.append((key, _cell(value), source))
     for time in device.model_times:
         rate = f"{_cell(time.seconds)} s, {time.macs_per_s / 1e9:.4g} GMAC/s"
         rows.append((f"{time.model}, {time.macs / 1e6:,.1f} M MACs", rate, time.source))
