@@ -343,7 +343,7 @@ method = [{{name = "kmeans"}}, {{name = "tcl", task_weight = 0.7}}]
     with pytest.raises(ArgumentError, match=r"grid\.x is 3"):
         read_recipes(file)
     file.write_text("= 3")
-    with pytest.raises(ArgumentError, match="no recipe"):
+    with pytest.raises(ArgumentError, match="is no TOML"):
         read_recipes(file)
 
 

@@ -14,6 +14,7 @@ from pysplitcodec.cli import (
     firmware_commands,
     inspect_command,
     model_commands,
+    profile_command,
     train_command,
 )
 from pysplitcodec.cli.output import EXIT_CODES
@@ -57,6 +58,7 @@ app.command("split")(model_commands.split)
 app.command("train")(train_command.train)
 app.command("serve")(edge_commands.serve)
 app.command("run")(edge_commands.run)
+app.command("profile")(profile_command.profile)
 app.command("info")(bench_commands.info)
 app.add_typer(bench_commands.bench, name="bench")
 app.add_typer(firmware_commands.firmware, name="firmware")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pysplitcodec.errors import ArgumentError, MissingDependencyError
+from pysplitcodec.errors import ArgumentError
+from pysplitcodec.toml_file import parse
 
 STAGES = ("whole", "float", "device", "server")
 
@@ -166,10 +165,9 @@ def read_recipes(path: str | os.PathLike[str]) -> list[Recipe]:
     ArgumentError for a file that cannot be read or a recipe that cannot be.
     """
     try:
-        text = Path(path).read_text("utf-8")
-        table = _toml().loads(text)
-    except (OSError, ValueError) as error:
-        raise ArgumentError(f"{path} is no recipe: {error}") from None
+        table = parse(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error}") from None
     grid = _table(table.pop("grid", {}), "grid")
     for name, values in grid.items():
         if not isinstance(values, list) or not values:
@@ -240,14 +238,3 @@ def _is_int(value: object) -> bool:
 def _plain(value: Any) -> str:
     """A value as part of a file's name."""
     return "".join(c if c.isalnum() or c in ".-" else "_" for c in str(value))
-
-
-def _toml() -> Any:
-    # part of Python from 3.11 on
-    name = "tomllib" if sys.version_info >= (3, 11) else "tomli"
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingDependencyError(
-            "recipes need tomli: pip install 'pysplitcodec[train]'"
-        ) from None
