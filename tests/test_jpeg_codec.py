@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import io
 import struct
 import sys
@@ -17,7 +16,6 @@ from pysplitcodec import errors
 
 Image = pytest.importorskip("PIL.Image", reason="JPEG needs the extra 'cli'")
 
-from pysplitcodec.codecs import jpeg  # noqa: E402
 from pysplitcodec.codecs.jpeg import JpegCodec, JpegScans  # noqa: E402
 
 SHAPES = [(1, 1, 1), (8, 4, 4), (8, 8, 8), (13, 8, 8), (5, 7, 9), (61, 7, 7), (3, 33, 17)]
@@ -208,11 +206,6 @@ def test_any_bytes_decode_or_are_refused(noise: bytes, kept: int) -> None:
     low, high = struct.unpack("<ff", frame[:8])
     assert feature.shape == (8, 8, 8) and feature.dtype == np.float32
     assert low <= feature.min() and feature.max() <= high
-
-
-def test_examples_in_docstrings() -> None:
-    results = doctest.testmod(jpeg)
-    assert results.attempted and not results.failed
 
 
 def test_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
