@@ -25,6 +25,19 @@ def test_any_shape_is_restored(shape: tuple[int, int, int], stride: int) -> None
     assert restore(reduced).shape == feature.shape
 
 
+def test_features_below_zero_can_be_restored() -> None:
+    torch.manual_seed(0)
+    feature = torch.randn(16, 3, 8, 8)
+    model = torch.nn.Sequential(*reduction_units((3, 8, 8), 6, 1))
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(150):
+        loss = (model(feature) - feature).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.3  # half of the variance is below zero
+
+
 @pytest.mark.parametrize("stride", [2, 3, 4, 5])
 @pytest.mark.parametrize("side", range(8, 13))
 def test_strides_leave_no_gaps(side: int, stride: int) -> None:

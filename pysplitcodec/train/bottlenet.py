@@ -2,7 +2,7 @@
 
 The paper puts convolutions that reduce channels and sides before a lossy compressor, and others
 that restore both behind it; training sees the real compressor going forward and the identity
-going back.  Kernel sizes, BatchNorm and ReLU are this module's choice.
+going back.  Kernel sizes, BatchNorm and activations are this module's choice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def reduction_units(
     shape: of the feature, (c, h, w); channels: how many the reduced feature has; stride: its sides
     are h and w over this, rounded up.  The first module takes [n, c, h, w] and gives
     [n, channels, ceil(h / stride), ceil(w / stride)], not below 0; the second takes that and gives
-    [n, c, h, w] of any sign.  A stride of 1 leaves out the layer that reduces the sides.
+    [n, c, h, w], not below 0 until it learns to.  A stride of 1 leaves out the layer that reduces
+    the sides.
 
     Raises ArgumentError for channels or a stride that are no whole numbers from 1, or a stride
     above h or w.
@@ -46,6 +47,7 @@ def reduction_units(
         reduce += [*_layer(smaller), nn.ReLU()]
         restore += [*_layer(larger), nn.ReLU()]
     restore += _layer(nn.Conv2d(channels, planes, 3, padding=1, bias=False))
+    restore.append(nn.PReLU(planes, init=0.0))  # the tail knows features after ReLU, most often
     return nn.Sequential(*reduce), nn.Sequential(*restore)
 
 
