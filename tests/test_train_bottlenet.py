@@ -27,10 +27,10 @@ def test_any_shape_is_restored(shape: tuple[int, int, int], stride: int) -> None
 
 def test_features_below_zero_can_be_restored() -> None:
     torch.manual_seed(0)
-    feature = torch.randn(16, 3, 8, 8)
+    feature = torch.randn(4, 3, 8, 8)
     model = torch.nn.Sequential(*reduction_units((3, 8, 8), 6, 1))
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(150):
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+    for _ in range(60):
         loss = (model(feature) - feature).square().mean()
         optimizer.zero_grad()
         loss.backward()
