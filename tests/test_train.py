@@ -95,6 +95,32 @@ def test_run(images: Path, tmp_path: Path, method: str) -> None:
     assert run["head"]["parameters"] == (3 * 9 + 1) * 8 + 32 + (8 * 9 + 1) * 16 + 64 + 68 + 148
 
 
+def test_bottlenet(images: Path, tmp_path: Path) -> None:
+    parts = {
+        "method": {"name": "bottlenet", "bits": 8, "quality": 60},
+        "bottleneck": {"name": "bottlenet", "channels": 3, "stride": 2},
+    }
+    run = train(recipe(images, **parts), tmp_path / "run", halves=True)
+    assert run["feature_shape"] == [3, 4, 4]
+    assert set(run["bytes"]) == {"jpeg"}
+    assert run["settings"] == {"quality": 60, "channels": 3, "stride": 2}
+    assert run["retrained"]["top1"] > 0.6
+
+
+def test_unsplit(images: Path, tmp_path: Path) -> None:
+    parts = {**table(images), "split": {"at": None}}
+    parts["method"] = {"name": "on-device"}
+    run = train(Recipe.from_dict(parts), tmp_path / "device")
+    assert run["quantized"] == run["whole"]
+    assert run["head"]["macs"] > 16 * 16 * 27 * 8
+    parts["method"] = {"name": "on-server", "max_drop": 0.05}
+    served = train(Recipe.from_dict(parts), tmp_path / "server")
+    assert served["quantized"]["top1"] >= run["whole"]["top1"] - 0.05
+    assert 0 < served["bytes"]["jpeg"] < served["input_bytes"]
+    assert served["head"] == {"macs": 0, "parameters": 0}
+    assert served["split"] is served["bits"] is served["retrained"] is None
+
+
 def test_stages_are_shared(images: Path, tmp_path: Path) -> None:
     steps: list[str] = []
 
@@ -278,6 +304,10 @@ def test_run_of_another_recipe(images: Path, tmp_path: Path) -> None:
         ({"split": {"at": "nowhere"}}, SplitError, "nothing named 'nowhere'"),
         ({"split": {"at": "linear"}}, SplitError, "tail would be empty"),
         ({"split": {}}, A, "expected `at`"),
+        ({"split": {"at": None}}, A, "no .split.: expected one"),
+        ({"method": {"name": "bottlenet", "bits": 2}}, A, "bits is 2: JPEG is of 8"),
+        ({"method": {"name": "on-server", "max_drop": 2}}, A, "max_drop is 2"),
+        ({"method": {"name": "on-device", "bits": 2, "x": 2}}, A, "x is not known"),
         ({"model": {"name": "resnet21"}}, A, "resnet21"),
         ({"model": {"name": "small_net:nothing"}}, A, "no such function"),
         ({"model": {"name": "small_net:write_images"}}, A, "cannot be made"),

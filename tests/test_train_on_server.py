@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 image = pytest.importorskip("PIL.Image", reason="JPEG needs the extra 'cli'")
 
 from pysplitcodec.train.data import Data, Samples  # noqa: E402
-from pysplitcodec.train.on_server import JpegInput, jpeg_quality, measure_model  # noqa: E402
+from pysplitcodec.train.measure import model_metrics  # noqa: E402
+from pysplitcodec.train.on_server import JpegInput, jpeg_quality  # noqa: E402
 from pysplitcodec.train.task import Classification  # noqa: E402
 
 SIDE = 24
@@ -62,26 +63,24 @@ def accuracy(model: torch.nn.Module, data: Data, found: JpegInput, quality: int)
         image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=found.subsampling)
         decoded.append(np.asarray(image.open(file)))
     images = torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2)
-    return measure_model(model, data, images)["top1"]
+    return model_metrics(model, data, "cpu", images)["top1"]
 
 
 def test_measuring_a_model(model: torch.nn.Module, data: Data) -> None:
     outputs = model(data.normalized(data.test.images))
     right = (outputs.argmax(1) == data.test.targets).float().mean()
-    assert measure_model(model, data) == {"top1": pytest.approx(float(right))}
+    assert model_metrics(model, data, "cpu") == {"top1": pytest.approx(float(right))}
     assert float(right) > 0.9
     inverted = 255 - data.test.images
-    assert measure_model(model, data, inverted)["top1"] < 0.2
+    assert model_metrics(model, data, "cpu", inverted)["top1"] < 0.2
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_measuring_leaves_the_model_as_it_was(data: Data, training: bool) -> None:
+def test_measuring_leaves_the_model_as_it_was(data: Data) -> None:
     model = torch.nn.Sequential(
         torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(3 * SIDE * SIDE, 2)
-    ).train(training)
+    )
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    measure_model(model, data)
-    assert model.training is training
+    model_metrics(model, data, "cpu")
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
 
@@ -91,7 +90,7 @@ def test_the_lowest_quality_that_keeps_the_accuracy(
     model: torch.nn.Module, data: Data, found: dict[float, JpegInput], max_drop: float
 ) -> None:
     best = found[max_drop]
-    wanted = measure_model(model, data)["top1"] - max_drop
+    wanted = model_metrics(model, data, "cpu")["top1"] - max_drop
     assert 1 < best.quality < 100
     assert best.metrics["top1"] == accuracy(model, data, best, best.quality) >= wanted
     for lower in range(max(1, best.quality - 3), best.quality):

@@ -7,17 +7,25 @@ going back.  Kernel sizes, BatchNorm and activations are this module's choice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pysplitcodec.codecs.jpeg import JpegCodec
 from pysplitcodec.errors import ArgumentError
+from pysplitcodec.train.method import Method
+from pysplitcodec.train.wire import Floats, Wire
 
-__all__ = ["JpegQuantizer", "reduction_units"]
+__all__ = ["BottleNet", "JpegWire", "reduction_units"]
 
 
 def reduction_units(
-    shape: tuple[int, int, int], channels: int, stride: int
+    shape: tuple[int, ...], *, channels: int, stride: int
 ) -> tuple[nn.Module, nn.Module]:
     """The reduction unit, for the device, and the restoration unit, for the server.
 
@@ -30,6 +38,8 @@ def reduction_units(
     Raises ArgumentError for channels or a stride that are no whole numbers from 1, or a stride
     above h or w.
     """
+    if len(shape) != 3:
+        raise ArgumentError(f"the feature has shape {shape}: reduction units need [c, h, w]")
     planes, height, width = shape
     for name, value in (("channels", channels), ("stride", stride)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -51,32 +61,61 @@ def reduction_units(
     return nn.Sequential(*reduce), nn.Sequential(*restore)
 
 
-class JpegQuantizer(nn.Module):
-    """What the server decodes of features sent as JPEG; to gradients, the identity.
+class BottleNet(Method):
+    """The server gets, in training too, what JPEG leaves of a feature in 8 bits.
 
-    shape: of one feature, (c, h, w); quality: 1 to 100.  Raises ArgumentError and
-    MissingDependencyError as `JpegCodec` does.
+    Gradients pass as if it left all.  quality: of JPEG, 1 to 100.  Suits the bottleneck
+    "bottlenet".  Raises ArgumentError and MissingDependencyError as `JpegCodec` does.
     """
 
-    def __init__(self, shape: tuple[int, int, int], quality: int) -> None:
-        super().__init__()
+    def __init__(self, bits: int = 8, *, quality: int = 50) -> None:
+        super().__init__(bits)
+        if bits != 8:
+            raise ArgumentError(f"bits is {bits}: JPEG is of 8")
+        self.quality = quality
+        self._wire: JpegWire | None = None
+
+    def depends(self) -> dict[str, Any]:
+        """As `Method.depends`."""
+        return {"quality": self.quality}
+
+    def begin(self, features: NDArray[np.float32]) -> None:
+        """Take the shape of the features."""
+        self._wire = JpegWire(features.shape[1:], self.quality)
+
+    def forward(self, feature: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `Method.forward`: what JPEG restores.  Raises FeatureError for NaN or infinity."""
+        assert self._wire is not None
+        # x - x is exactly 0, and leaves its gradient
+        return self._wire.restore(feature) + (feature - feature.detach()), {}
+
+    def wire(self, features: NDArray[np.float32]) -> Wire:
+        """As `Method.wire`."""
+        return JpegWire(features.shape[1:], self.quality)
+
+
+class JpegWire(Wire):
+    """Features as JPEG."""
+
+    def __init__(self, shape: Sequence[int], quality: int) -> None:
         self.codec = JpegCodec(shape, quality)
 
-    def forward(self, feature: Tensor) -> Tensor:
-        """[n, c, h, w] as the codec restores it, in the same dtype and on the same device.
+    def restore(self, features: Tensor) -> Tensor:
+        """As `Wire.restore`."""
+        arrays = features.detach().float().cpu().numpy()
+        restored = np.stack([self.codec.decode(self.codec.encode(one)) for one in arrays])
+        return torch.from_numpy(restored).to(features.device)
 
-        Raises FeatureError for NaN or infinity.
-        """
-        restored = [torch.from_numpy(self.codec.decode(frame)) for frame in self._frames(feature)]
-        # x - x is exactly 0, and leaves its gradient
-        return torch.stack(restored).to(feature) + (feature - feature.detach())
+    def payload_bytes(self, calibration: Floats, features: Floats) -> dict[str, float]:
+        """As `Wire.payload_bytes`: `JpegCodec.encode`, which learns nothing."""
+        return {"jpeg": float(np.mean([len(self.codec.encode(one)) for one in features]))}
 
-    def payload_bytes(self, feature: Tensor) -> list[int]:
-        """Bytes that cross the link for each of [n, c, h, w]: `JpegCodec.encode`."""
-        return [len(frame) for frame in self._frames(feature)]
+    def save(self, folder: Path, calibration: Floats) -> None:
+        """Write nothing: `JpegCodec` needs no more than `describe` says."""
 
-    def _frames(self, feature: Tensor) -> list[bytes]:
-        return [self.codec.encode(one) for one in feature.detach().float().cpu().numpy()]
+    def describe(self) -> dict[str, Any]:
+        """Shape and quality."""
+        return {"jpeg": list(self.codec.shape), "quality": self.codec.quality}
 
 
 def _layer(convolution: nn.Module) -> list[nn.Module]:

@@ -31,6 +31,18 @@ def metrics(
         return data.task.measure(answers())
 
 
+def model_metrics(
+    model: nn.Module, data: Data, device: str, images: Tensor | None = None
+) -> dict[str, float]:
+    """The task's metrics of a whole model over the test samples.
+
+    images: uint8 [n, 3, h, w] in the place of the test images.
+    """
+    model.eval()
+    images = data.test.images if images is None else images
+    return metrics(data, data.test, lambda some: model(data.normalized(some)), images, device)
+
+
 def features_of(data: Data, device_part: nn.Module, samples: Samples, device: str) -> Tensor:
     """What the device's part gives for samples: float32 [n, c, h, w], on the CPU."""
     device_part.eval()

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pysplitcodec.codecs.jpeg import JpegScans
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.train.data import Data
+from pysplitcodec.train.measure import model_metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["JpegInput", "jpeg_quality", "measure_model"]
+__all__ = ["JpegInput", "jpeg_quality", "on_device", "on_server"]
 
-_BATCH = 250
 # Accuracy goes up and down by single images: so many worse qualities that fail end the search.
 _NEIGHBOURS = 3
 
@@ -40,30 +39,26 @@ class JpegInput:
     mean_file_bytes: float
 
 
-def measure_model(model: nn.Module, data: Data, images: Tensor | None = None) -> dict[str, float]:
-    """Metrics of a whole model over the test samples: what all on the device reaches.
-
-    images: uint8 [n, 3, h, w] in the place of the test images.
-    """
-    images = data.test.images if images is None else images
-    device = next((weights.device for weights in model.parameters()), images.device)
-
-    def answers() -> Iterator[tuple[Any, Tensor]]:
-        for start in range(0, len(images), _BATCH):
-            batch = images[start : start + _BATCH].to(device)
-            targets = data.test.targets[start : start + _BATCH].to(device)
-            yield model(data.normalized(batch)), targets
-
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            return data.task.measure(answers())
-    finally:
-        model.train(training)
+def on_device(model: nn.Module, data: Data, device: str) -> dict[str, Any]:
+    """What run.json says of a model that is all on the device: nothing is sent."""
+    return {"quantized": model_metrics(model, data, device), "bytes": {}}
 
 
-def jpeg_quality(model: nn.Module, data: Data, max_drop: float) -> JpegInput:
+def on_server(
+    model: nn.Module, data: Data, device: str, *, max_drop: float = 0.01
+) -> dict[str, Any]:
+    """What run.json says of a model that is all on the server, and of the images that it gets."""
+    found = jpeg_quality(model, data, max_drop, device)
+    return {
+        "quantized": found.metrics,
+        "bytes": {"jpeg": round(found.mean_bytes, 3)},
+        "input_bytes": round(found.mean_file_bytes, 3),
+        "quality": found.quality,
+        "subsampling": found.subsampling,
+    }
+
+
+def jpeg_quality(model: nn.Module, data: Data, max_drop: float, device: str = "cpu") -> JpegInput:
     """The fewest bytes of JPEG with which the task's first metric drops by at most `max_drop`.
 
     The drop is from the metric on the test images as they are.  For each of 4:4:4 and 4:2:0 the
@@ -77,12 +72,12 @@ def jpeg_quality(model: nn.Module, data: Data, max_drop: float) -> JpegInput:
     if not 0 <= max_drop <= 1:
         raise ArgumentError(f"max_drop is {max_drop}: expected a fraction from 0 to 1")
     first = data.task.metrics[0]
-    wanted = measure_model(model, data)[first] - max_drop - 1e-9  # what subtracting rounds
+    wanted = model_metrics(model, data, device)[first] - max_drop - 1e-9  # what subtracting rounds
     pixels = data.test.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     found = [
         result
         for subsampling in ("4:4:4", "4:2:0")
-        if (result := _lowest_quality(model, data, pixels, subsampling, wanted)) is not None
+        if (result := _lowest_quality(model, data, device, pixels, subsampling, wanted)) is not None
     ]
     if not found:
         raise ArgumentError(f"max_drop is {max_drop}: JPEG of quality 100 lowers {first} by more")
@@ -90,7 +85,12 @@ def jpeg_quality(model: nn.Module, data: Data, max_drop: float) -> JpegInput:
 
 
 def _lowest_quality(
-    model: nn.Module, data: Data, pixels: NDArray[np.uint8], subsampling: str, wanted: float
+    model: nn.Module,
+    data: Data,
+    device: str,
+    pixels: NDArray[np.uint8],
+    subsampling: str,
+    wanted: float,
 ) -> JpegInput | None:
     """The lowest quality with which the first metric is at least `wanted`; None if none is."""
     results: dict[int, dict[str, float]] = {}
@@ -100,7 +100,7 @@ def _lowest_quality(
             scans = JpegScans(pixels.shape[1:], quality, subsampling)
             decoded = np.stack([scans.decode(scans.encode(image)) for image in pixels])
             images = torch.from_numpy(decoded).permute(0, 3, 1, 2)
-            results[quality] = measure_model(model, data, images)
+            results[quality] = model_metrics(model, data, device, images)
         return results[quality][data.task.metrics[0]] >= wanted
 
     if not keeps(100):

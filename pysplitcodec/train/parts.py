@@ -10,7 +10,10 @@ from torch import nn
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.train.autoencoder import autoencoder
 from pysplitcodec.train.bnn_plus import BNNPlus
+from pysplitcodec.train.bottlenet import BottleNet, reduction_units
+from pysplitcodec.train.data import Data
 from pysplitcodec.train.method import Method
+from pysplitcodec.train.on_server import on_device, on_server
 from pysplitcodec.train.ptq import KMeans, MinMax
 from pysplitcodec.train.qat import QAT
 from pysplitcodec.train.rate import Rate
@@ -26,6 +29,7 @@ def _none(_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
 # Each takes the shape at the split point and settings, and gives encoder and decoder.
 BOTTLENECKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "autoencoder": autoencoder,
+    "bottlenet": reduction_units,
     "none": _none,
 }
 
@@ -37,6 +41,14 @@ METHODS: dict[str, Callable[..., Method]] = {
     "tcl": TCL,
     "qat": QAT,
     "rate": Rate,
+    "bottlenet": BottleNet,
+}
+
+# What splitting is compared with.  Each takes model, data, where to compute, and settings, and
+# gives what run.json says of it.
+UNSPLIT: dict[str, Callable[..., dict[str, Any]]] = {
+    "on-device": on_device,
+    "on-server": on_server,
 }
 
 
@@ -54,9 +66,18 @@ def build_method(part: MethodPart) -> Method:
     return found
 
 
+def measure_unsplit(part: MethodPart, model: nn.Module, data: Data, device: str) -> dict[str, Any]:
+    """What run.json says of a model that is not split."""
+    found: dict[str, Any] = _made(
+        UNSPLIT, "method", part.name, (model, data, device), part.settings
+    )
+    return found
+
+
 def _made(known: Any, what: str, name: str, arguments: tuple[Any, ...], settings: Any) -> Any:
     if name not in known:
-        raise ArgumentError(f"{what}.name is {name!r}: expected {', '.join(known)}")
+        names = [*known, *(UNSPLIT if what == "method" else ())]
+        raise ArgumentError(f"{what}.name is {name!r}: expected {', '.join(names)}")
     taken = inspect.signature(known[name]).parameters.values()
     names = [p.name for p in taken if p.kind is p.KEYWORD_ONLY]
     for setting in settings:

@@ -111,11 +111,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run: a model, cut at `split`, with a bottleneck, trained by a method."""
+    """One run: a model, cut at `split`, with a bottleneck, trained by a method.
+
+    split: None only for the methods "on-device" and "on-server", which do not split.
+    """
 
     model: ModelPart
     data: DataPart
-    split: str | int
+    split: str | int | None = None
     bottleneck: BottleneckPart = field(default_factory=BottleneckPart)
     method: MethodPart = field(default_factory=MethodPart)
     schedule: Schedule = field(default_factory=Schedule)
@@ -124,10 +127,10 @@ class Recipe:
     def from_dict(cls, table: Table) -> Recipe:
         """A recipe of tables as in TOML; raises ArgumentError that names what is wrong."""
         _check_keys(table, [f.name for f in fields(cls)], "recipe")
-        for needed in ("model", "data", "split"):
+        for needed in ("model", "data"):
             if needed not in table:
                 raise ArgumentError(f"the recipe has no [{needed}]: expected one")
-        split = _table(table["split"], "split")
+        split = _table(table.get("split", {"at": None}), "split")
         if set(split) != {"at"}:
             raise ArgumentError(f"[split] has {', '.join(split) or 'nothing'}: expected `at`")
         return cls(
@@ -146,15 +149,15 @@ class Recipe:
     @property
     def name(self) -> str:
         """A name for the run among those of one grid."""
-        settings = "".join(f"-{k}{_plain(v)}" for k, v in sorted(self.method.settings.items()))
-        bottleneck = "" if self.bottleneck == BottleneckPart() else f"-{self.bottleneck.name}"
-        bottleneck += "".join(
-            f"-{k}{_plain(v)}" for k, v in sorted(self.bottleneck.settings.items())
-        )
-        return (
-            f"{self.data.name}-{_plain(self.split)}{bottleneck}-{self.method.name}{settings}"
-            f"-b{self.method.bits}-s{self.schedule.seed}"
-        )
+        method = f"{self.method.name}{_settings(self.method.settings)}"
+        seed = f"s{self.schedule.seed}"
+        if self.split is None:
+            return f"{self.data.name}-{method}"
+        bottleneck = ""
+        if self.bottleneck != BottleneckPart():
+            bottleneck = f"-{self.bottleneck.name}{_settings(self.bottleneck.settings)}"
+        at = _plain(self.split)
+        return f"{self.data.name}-{at}{bottleneck}-{method}-b{self.method.bits}-{seed}"
 
 
 def read_recipes(path: str | os.PathLike[str]) -> list[Recipe]:
@@ -233,6 +236,10 @@ def _check_keys(table: Any, known: Any, name: str) -> None:
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _settings(table: Table) -> str:
+    return "".join(f"-{name}{_plain(value)}" for name, value in sorted(table.items()))
 
 
 def _plain(value: Any) -> str:

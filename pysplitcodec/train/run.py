@@ -27,10 +27,10 @@ from pysplitcodec.train import Progress
 from pysplitcodec.train.autoencoder import SplitModel, folded
 from pysplitcodec.train.checkpoint import key_of
 from pysplitcodec.train.data import Data, image_folders
-from pysplitcodec.train.measure import as_array, features_of, metrics
+from pysplitcodec.train.measure import as_array, features_of, metrics, model_metrics
 from pysplitcodec.train.method import Method
 from pysplitcodec.train.models import build_model, put_weights
-from pysplitcodec.train.parts import build_bottleneck, build_method
+from pysplitcodec.train.parts import UNSPLIT, build_bottleneck, build_method, measure_unsplit
 from pysplitcodec.train.recipe import DataPart, Recipe, resolve
 from pysplitcodec.train.stage import (
     DeviceStage,
@@ -57,7 +57,11 @@ class Run:
         self.recipe, self.folder, self.stages, self.progress = recipe, folder, stages, progress
         self.device = _device(recipe.schedule.device)
         self.bfloat16 = _computes_bfloat16(recipe.schedule.precision, self.device)
-        self.method = build_method(recipe.method)  # before anything slow: its settings may be wrong
+        self.splits = recipe.method.name not in UNSPLIT
+        if self.splits:
+            if recipe.split is None:
+                raise ArgumentError("the recipe has no [split]: expected one")
+            self.method = build_method(recipe.method)  # before what is slow: it may be wrong
         self.data = load_data(recipe.data)
         self.depends: dict[str, Any] = {
             "data": _digest(self.data),
@@ -73,47 +77,61 @@ class Run:
         began = time.monotonic()
         with torch.random.fork_rng():
             model, whole = self._whole()
-            split = self._split(model)
-            self._stage(DeviceStage("float", split, Method(1)), self._float_key(), dict)
-            calibration = self.data.train.first(self.recipe.data.calibration_samples)
-            method = self.method
-            method.begin(as_array(self._features(split, calibration)))
-            method.to(self.device)
-            method_key = {**method.depends()}
-            if method_key:
-                method_key["name"] = self.recipe.method.name
-            self.depends["method"] = method_key
-            measured = self._stage(
-                DeviceStage("device", split, method), {}, lambda: {"float": self._float(split)}
-            )
-            calibrated = self._features(split, calibration)
-            wire = method.wire(as_array(calibrated))
-            tested = self._features(split, self.data.test)
-            restored = wire.restore(tested)
-            quantized = self._answers(split, restored)
-            payload = wire.payload_bytes(as_array(calibrated), as_array(tested))
-            self.depends["wire"] = wire.describe()
-            retrained = self._stage(
-                ServerStage(split, wire),
-                {},
-                lambda: {"retrained": self._answers(split, restored)},
-            )
-        device_part = nn.Sequential(split.head, folded(split.encoder))
+            measured = self._train_split(model) if self.splits else self._measure_unsplit(model)
         found = {
-            **self._about(split, device_part),
-            "feature_shape": list(tested.shape[1:]),
+            **self._about(),
+            **measured,
             "whole": whole,
-            "float": measured["float"],
-            "quantized": quantized,
-            "retrained": retrained["retrained"],
-            "bytes": {name: round(value, 3) for name, value in payload.items()},
             "recipe": self.recipe.to_dict(),
+            "step_s": self.step_s,
             "hours": round((time.monotonic() - began) / 3600, 4),
         }
-        self.split, self.wire, self.calibrated = split, wire, as_array(calibrated)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "run.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         return found
+
+    def _measure_unsplit(self, model: nn.Module) -> dict[str, Any]:
+        found = measure_unsplit(self.recipe.method, model, self.data, self.device)
+        nothing = {"macs": 0, "parameters": 0}
+        on_device = self.recipe.method.name == "on-device"
+        return {**found, "head": self._cost(model) if on_device else nothing}
+
+    def _train_split(self, model: nn.Module) -> dict[str, Any]:
+        """The stages after the first, and what they come to."""
+        recipe, method = self.recipe, self.method
+        split = self._split(model)
+        self._stage(DeviceStage("float", split, Method(1)), self._float_key(), dict)
+        samples = self.data.train.first(recipe.data.calibration_samples)
+        method.begin(as_array(self._features(split, samples)))
+        method.to(self.device)
+        depends = method.depends()
+        self.depends["method"] = {**depends, "name": recipe.method.name} if depends else {}
+        device = self._stage(
+            DeviceStage("device", split, method), {}, lambda: {"float": self._float(split)}
+        )
+        calibration = as_array(self._features(split, samples))
+        wire = method.wire(calibration)
+        tested = self._features(split, self.data.test)
+        restored = wire.restore(tested)
+        quantized = self._answers(split, restored)
+        self.depends["wire"] = wire.describe()
+        server = self._stage(
+            ServerStage(split, wire), {}, lambda: {"retrained": self._answers(split, restored)}
+        )
+        payload = wire.payload_bytes(calibration, as_array(tested))
+        self.split, self.wire, self.calibration = split, wire, calibration
+        return {
+            "split": self.cut.name,
+            "bottleneck": recipe.bottleneck.name,
+            "cut_shape": list(self.cut.shape[1:]),
+            "feature_shape": list(tested.shape[1:]),
+            "bits": recipe.method.bits,
+            "head": self._cost(nn.Sequential(split.head, folded(split.encoder))),
+            "float": device["float"],
+            "quantized": quantized,
+            "retrained": server["retrained"],
+            "bytes": {name: round(value, 3) for name, value in payload.items()},
+        }
 
     def write_halves(self) -> None:
         """Write head.pt2, tail.pt2 and codec.json, as `splitcodec run` and `serve` take them."""
@@ -127,7 +145,7 @@ class Run:
             feature = head(images)
         for name, half, example in (("head", head, images), ("tail", split.server.eval(), feature)):
             (self.folder / f"{name}.pt2").write_bytes(save(half, as_arguments(example)))
-        self.wire.save(self.folder, self.calibrated)
+        self.wire.save(self.folder, self.calibration)
 
     def _whole(self) -> tuple[nn.Module, dict[str, float]]:
         """The model before it is split, trained if the schedule says so, always with seed 0."""
@@ -139,14 +157,7 @@ class Run:
         self.depends["model"] = {"name": part.name, "options": part.options, "weights": weights}
 
         def measure() -> dict[str, Any]:
-            def answer(images: Tensor) -> Any:
-                return model(self.data.normalized(images))
-
-            return {
-                "whole": metrics(
-                    self.data, self.data.test, answer, self.data.test.images, self.device
-                )
-            }
+            return {"whole": model_metrics(model, self.data, self.device)}
 
         about = self._stage(WholeStage(model), {}, measure, seed=0)
         return model, about["whole"]
@@ -155,6 +166,7 @@ class Run:
         """The model cut, with a bottleneck that starts by the seed."""
         example = self.data.normalized(self.data.test.images[:2].to(self.device))
         self.graph = read_graph(model, example)
+        assert self.recipe.split is not None
         halves = self.graph.split(self.recipe.split)
         self.cut = halves.cut
         torch.manual_seed(self.recipe.schedule.seed)
@@ -205,12 +217,15 @@ class Run:
     def _answers(self, split: SplitModel, features: Tensor) -> dict[str, float]:
         return metrics(self.data, self.data.test, split.answer, features, self.device)
 
-    def _about(self, split: SplitModel, device_part: nn.Module) -> dict[str, Any]:
-        recipe = self.recipe
+    def _cost(self, module: nn.Module) -> dict[str, Any]:
+        """Of what runs on the device."""
         example = self.data.normalized(self.data.test.images[:1].to(self.device))
-        graph = read_graph(device_part.eval(), example)
-        layers = read_layers(graph, [])
+        layers = read_layers(read_graph(module.eval(), example), [])
         everything = range(len(layers.operators))
+        return {"macs": layers.macs(everything), "parameters": layers.params(everything)}
+
+    def _about(self) -> dict[str, Any]:
+        recipe = self.recipe
         return {
             "format": FORMAT,
             "method": recipe.method.name,
@@ -222,16 +237,18 @@ class Run:
                 "test": len(self.data.test),
                 "sha256": self.depends["data"],
             },
-            "split": self.cut.name,
-            "bottleneck": recipe.bottleneck.name,
-            "cut_shape": list(self.cut.shape[1:]),
-            "bits": recipe.method.bits,
+            "split": None,
+            "bottleneck": None,
+            "cut_shape": None,
+            "feature_shape": None,
+            "bits": None,
             "seed": recipe.schedule.seed,
             "epochs": dict(recipe.schedule.epochs),
             "learning_rate": dict(recipe.schedule.learning_rate),
             "metrics": list(self.data.task.metrics),
-            "head": {"macs": layers.macs(everything), "parameters": layers.params(everything)},
-            "step_s": self.step_s,
+            "float": None,
+            "retrained": None,
+            "input_bytes": None,
             "batch": recipe.schedule.batch,
             "bfloat16": self.bfloat16,
             "device": self.device,
