@@ -1,0 +1,154 @@
+"""The tables of compared trainings: accuracy and bytes, speed-up, and where figures come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from pysplitcodec.report.run_schema import Row
+from pysplitcodec.report.runs import coder_of, labels, score, seeds, subjects
+
+_MISSING = "-"
+
+
+class Table(NamedTuple):
+    """Text for people.  notes: lines that belong under it."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def result_tables(rows: Sequence[Row], coder: str) -> list[Table]:
+    """Per data set and model: accuracy before and after the tail was retrained, and coded bytes.
+
+    A line is a method at a width, as in the paper's Table 1; columns are split points.
+    """
+    tables = []
+    for title, group in subjects(rows):
+        metric = group[0]["metrics"][0]
+        columns = (f"{metric} %", "not retrained", f"{coder} B")
+
+        def cells(row: Row, metric: str = metric) -> list[str]:
+            before = row["quantized"] and row["quantized"][metric]
+            return [percent(score(row)), percent(before), _bytes(row, coder)]
+
+        tables.append(_by_split(title, group, columns, cells, _unsplit_notes(group, coder)))
+    return tables
+
+
+def origin_table(rows: Sequence[Row]) -> Table:
+    """Where the figures of each row come from."""
+    lines = []
+    for row, label in zip(rows, labels(rows)):
+        commits = dict.fromkeys(run["commit"] for run in row["runs"])
+        commands = dict.fromkeys(run["command"] for run in row["runs"])
+        lines.append(
+            [
+                row["data"]["name"],
+                row["model"],
+                row["split"] or _MISSING,
+                _width(row),
+                label,
+                _seeds_text([row]),
+                ", ".join(f"{stage} {count:g}" for stage, count in row["epochs"].items()),
+                ", ".join(commits),
+                "; ".join(commands),
+            ]
+        )
+    columns = ["data", "model", "split", "bits", "method", "seeds", "epochs", "commit", "command"]
+    return Table("Where the figures come from", columns, lines, [])
+
+
+def markdown(tables: Iterable[Table]) -> str:
+    """Tables as GitHub's Markdown."""
+    parts = []
+    for table in tables:
+        head = [" ".join(column.split("\n")) for column in table.columns]
+        lines = [head, ["---"] * len(head), *table.rows]
+        text = "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
+        notes = "".join(f"\n{note}  " for note in table.notes)
+        parts.append(f"## {table.title}\n\n{text}\n{notes}")
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def percent(spread: dict[str, float | None] | None) -> str:
+    """A share in percent: mean, and sample standard deviation where there is one."""
+    if spread is None or spread["mean"] is None:
+        return _MISSING
+    deviation = spread["deviation"]
+    tail = "" if deviation is None else f" ± {100 * deviation:.2f}"
+    return f"{100 * spread['mean']:.2f}{tail}"
+
+
+def _by_split(
+    title: str,
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    cells: Callable[[Row], list[str]],
+    notes: list[str],
+) -> Table:
+    """One line per width and method, and `columns` with `cells` for each split point."""
+    splits = list(dict.fromkeys(row["split"] for row in rows if row["split"] is not None))
+    lines: dict[tuple[str, str], dict[str, Row]] = {}
+    for row, label in zip(rows, labels(rows)):
+        if row["split"] is not None:
+            lines.setdefault((_width(row), label), {})[row["split"]] = row
+    order = sorted(lines, key=lambda line: line[0])  # stable: methods stay in order
+    return Table(
+        title,
+        ["bits", "method", "seeds", *(f"{split}\n{name}" for split in splits for name in columns)],
+        [
+            [
+                *line,
+                _seeds_text(lines[line].values()),
+                *(
+                    cell
+                    for split in splits
+                    for cell in (
+                        cells(lines[line][split])
+                        if split in lines[line]
+                        else [_MISSING] * len(columns)
+                    )
+                ),
+            ]
+            for line in order
+        ],
+        notes,
+    )
+
+
+def _unsplit_notes(rows: Sequence[Row], coder: str) -> list[str]:
+    """What the whole models do: a line for each, and for the float model of all runs."""
+    metric = rows[0]["metrics"][0]
+    means = [row["whole"][metric]["mean"] for row in rows]
+    low, high = 100 * min(means), 100 * max(means)
+    span = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
+    notes = [f"whole model, float: {metric} {span} %"]
+    for row in rows:
+        if row["split"] is None:
+            sent = "" if coder_of(row, coder) is None else f", {_bytes(row, coder)} B"
+            notes.append(f"{row['method']}: {metric} {percent(score(row))} %{sent}")
+    return notes
+
+
+def _bytes(row: Row, coder: str) -> str:
+    """Mean coded bytes; with the coder's name where it is another than was asked for."""
+    used = coder_of(row, coder)
+    if used is None:
+        return _MISSING
+    text = f"{row['bytes'][used]['mean']:.1f}"
+    return text if used == coder else f"{text} {used}"
+
+
+def _seeds_text(rows: Iterable[Row]) -> str:
+    return " / ".join(dict.fromkeys(",".join(map(str, seeds(row))) for row in rows))
+
+
+def _width(row: Row) -> str:
+    return _MISSING if row["bits"] is None else str(row["bits"])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,228 @@
+"""Runs become rows, and rows tables."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+import run_examples
+
+from pysplitcodec.errors import ArgumentError
+from pysplitcodec.report.run_tables import markdown, origin_table, percent, result_tables
+from pysplitcodec.report.runs import labels, read_rows, score, seeds, write_rows
+
+
+def _one(rows: list[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
+    (found,) = (row for row in rows if all(row[key] == value for key, value in wanted.items()))
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return run_examples.write(tmp_path / "runs", run_examples.runs())
+
+
+def test_a_row_for_each_method_split_and_width(folder):
+    rows = read_rows([folder])
+    assert len(rows) == 8 * 3 * 3 + 2
+    assert all(seeds(row) == [0, 1, 2] for row in rows)
+    # the whole models first, then from the input on, widths and methods as in the paper
+    assert [row["method"] for row in rows[:4]] == ["on-device", "on-server", "minmax", "kmeans"]
+    assert list(dict.fromkeys(row["split"] for row in rows)) == [None, "layer1", "layer2", "layer3"]
+    assert [row["bits"] for row in rows[2:26:8]] == [1, 2, 3]
+
+
+def test_means_and_spreads(folder):
+    row = _one(read_rows([folder]), method="tcl", split="layer2", bits=1)
+    given = [
+        run
+        for run in run_examples.runs()
+        if (run["method"], run["split"], run["bits"]) == ("tcl", "layer2", 1)
+    ]
+    for key, name in (("retrained", "top1"), ("whole", "top1"), ("bytes", "context")):
+        values = [run[key][name] for run in given]
+        assert row[key][name] == {
+            "mean": pytest.approx(statistics.mean(values)),
+            "deviation": pytest.approx(statistics.stdev(values)),
+            "low": min(values),
+            "high": max(values),
+        }
+    assert score(row) == row["retrained"]["top1"]
+    assert row["quality"] is None
+    assert [run["command"] for run in row["runs"]] == [run["command"] for run in given]
+
+
+def test_one_seed_has_no_deviation(tmp_path):
+    folder = run_examples.write(tmp_path, run_examples.runs(("tcl",), (2,), (4,)))
+    row = _one(read_rows([folder]), method="tcl", split="layer1")
+    assert row["retrained"]["top1"]["deviation"] is None
+    assert percent(score(row)) == f"{100 * score(row)['mean']:.2f}"
+    assert _one(read_rows([folder]), method="on-device")["bytes"] == {}
+
+
+def test_what_was_trained_otherwise_is_another_row(tmp_path):
+    runs = list(run_examples.runs(("tcl", "kmeans"), (2,), (0,)))
+    longer = next(run for run in runs if run["method"] == "tcl")
+    other = json.loads(json.dumps(longer))
+    other["epochs"]["device"] = 30
+    other["settings"]["task_weight"] = 0.5
+    fewer = json.loads(json.dumps(longer))
+    fewer["data"]["train"] = 5000
+    rows = read_rows([run_examples.write(tmp_path, [*runs, other, fewer])])
+    assert len(rows) == len(runs) + 2
+    # what differs is told: of this method alone, and everywhere it stands
+    assert set(labels(rows)) == {
+        "on-device",
+        "on-server",
+        "kmeans",
+        "tcl (task_weight=0.9, device epochs=3)",
+        "tcl (task_weight=0.5, device epochs=30)",
+    }
+    assert len(result_tables(rows, "context")) == 2  # other data are not compared
+
+
+def test_files_folders_and_published_rows_are_the_same(folder, tmp_path):
+    rows = read_rows([folder])
+    published = tmp_path / "tcl.json"
+    write_rows(rows, published)
+    assert read_rows([published]) == rows
+    files = sorted(folder.rglob("run.json"))
+    assert read_rows([*files[::-1], folder, files[0].parent]) == rows
+
+
+def test_rows_and_runs_together(tmp_path):
+    first = read_rows([run_examples.write(tmp_path / "a", run_examples.runs(("tcl",)))])
+    write_rows(first, tmp_path / "rows.json")
+    second = [run for run in run_examples.runs(("kmeans",)) if run["split"]]
+    folder = run_examples.write(tmp_path / "b", second)
+    together = read_rows([tmp_path / "rows.json", folder])
+    assert len(together) == len(first) + 9
+    with pytest.raises(ArgumentError, match=r"tcl of resnet20 at layer1 with 1 bits .* twice"):
+        read_rows([tmp_path / "rows.json", run_examples.write(tmp_path / "c", [_tcl()])])
+
+
+def test_a_seed_is_there_once(tmp_path):
+    run = _tcl()
+    folder = run_examples.write(tmp_path, [run, run])
+    with pytest.raises(ArgumentError, match=r"tcl-1.run.json: seed is 0, as in .*tcl-0.run.json"):
+        read_rows([folder])
+
+
+def _tcl() -> dict[str, Any]:
+    return next(run for run in run_examples.runs(("tcl",)) if run["split"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: run.update(format=2), r"run.json: format is 2: expected 1"),
+        (lambda run: run.pop("format"), r"run.json: format is null"),
+        (lambda run: run.pop("bytes"), r"run.json: bytes is missing"),
+        (lambda run: run.update(bits=9), r"bits is 9: expected a whole number from 1 to 8"),
+        (lambda run: run.update(bits=True), r"bits is true"),
+        (lambda run: run.update(seed="0"), r"seed is \"0\": expected a whole number"),
+        (lambda run: run["whole"].update(top1=88.1), r"whole.top1 is 88.1: .* from 0 to 1"),
+        (lambda run: run["retrained"].update(top1=float("nan")), r"retrained.top1 is NaN"),
+        (lambda run: run["retrained"].pop("top1"), r"retrained lacks 'top1'"),
+        (lambda run: run["bytes"].update(lzma=-1), r"bytes.lzma is -1: expected a finite"),
+        (lambda run: run["head"].pop("macs"), r"head.macs is missing"),
+        (lambda run: run.update(head=3), r"head is 3: expected an object"),
+        (lambda run: run.update(metrics=[]), r"metrics is \[\]: expected a list"),
+        (lambda run: run["cut_shape"].append(0), r"cut_shape\[3\] is 0: expected .* from 1"),
+        (lambda run: run.update(data="cifar10"), r"data is \"cifar10\": expected an object"),
+    ],
+)
+def test_bad_runs_are_refused(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    run = _tcl()
+    spoil(run)
+    with pytest.raises(ArgumentError, match=message):
+        read_rows([run_examples.write(tmp_path, [run])])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("\xff", "is not JSON"),
+        ("[]", r"rows.json is \[\]: expected an object"),
+        ('{"format": 1, "rows": 3}', "rows is no list"),
+        ('{"format": 1, "rows": [4]}', "row 0 is 4"),
+        ('{"format": 1, "rows": [{"model": "a"}]}', "row 0: data is missing"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ArgumentError, match=message):
+        read_rows([path])
+
+
+def test_a_bad_row_is_named(folder, tmp_path):
+    rows = read_rows([folder])
+    rows[3]["bytes"]["lzma"]["mean"] = "many"
+    write_rows(rows, tmp_path / "rows.json")
+    with pytest.raises(
+        ArgumentError, match=r'rows.json: row 3: bytes.lzma.mean is "many": expected a finite'
+    ):
+        read_rows([tmp_path / "rows.json"])
+
+
+def test_a_folder_without_runs(tmp_path):
+    with pytest.raises(ArgumentError, match="has no run"):
+        read_rows([tmp_path])
+    with pytest.raises(FileNotFoundError):
+        read_rows([tmp_path / "absent.json"])
+
+
+def test_the_table_has_methods_by_split_points(folder):
+    rows = read_rows([folder])
+    (table,) = result_tables(rows, "context")
+    assert table.columns[3:6] == ["layer1\ntop1 %", "layer1\nnot retrained", "layer1\ncontext B"]
+    assert len(table.columns) == 3 + 3 * 3
+    assert [line[:3] for line in table.rows[:2]] == [
+        ["1", "minmax", "0,1,2"],
+        ["1", "kmeans", "0,1,2"],
+    ]
+    assert len(table.rows) == 3 * 8
+    line = next(line for line in table.rows if line[:2] == ["2", "tcl"])
+    row = _one(rows, method="tcl", split="layer3", bits=2)
+    assert line[9:] == [
+        percent(row["retrained"]["top1"]),
+        percent(row["quantized"]["top1"]),
+        f"{row['bytes']['context']['mean']:.1f}",
+    ]
+    # a method with a coder of its own says so
+    assert next(line for line in table.rows if line[1] == "bottlenet")[5] == "400.0 jpeg"
+    assert any(
+        note.startswith("on-server: top1") and note.endswith("jpeg B") for note in table.notes
+    )
+    (lzma,) = result_tables(rows, "lzma")
+    assert lzma.rows[0][5] != table.rows[0][5]
+
+
+def test_what_was_not_run_is_a_gap(tmp_path):
+    runs = [
+        run
+        for run in run_examples.runs(("tcl", "kmeans"), (2,))
+        if (run["method"], run["split"]) != ("tcl", "layer2")
+    ]
+    (table,) = result_tables(read_rows([run_examples.write(tmp_path, runs)]), "lzma")
+    line = next(line for line in table.rows if line[1] == "tcl")
+    assert line[6:9] == ["-", "-", "-"]
+    assert "-" not in line[9:]
+
+
+def test_markdown(folder):
+    rows = read_rows([folder])
+    text = markdown([*result_tables(rows, "context"), origin_table(rows)])
+    lines = text.splitlines()
+    assert lines[0] == "## resnet20 on cifar10 (20,000 + 10,000 samples)"
+    assert lines[2].startswith("| bits | method | seeds | layer1 top1 % |")
+    counts = {line.count("|") for line in lines if line.startswith("| ")}
+    assert counts == {13, 10}
+    assert sum("splitcodec train tcl.toml --seed 0; " in line for line in lines) == 9
