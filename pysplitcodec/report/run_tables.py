@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from pysplitcodec.report.run_latency import Latencies
 from pysplitcodec.report.run_schema import Row
 from pysplitcodec.report.runs import coder_of, labels, score, seeds, subjects
 
@@ -35,6 +36,37 @@ def result_tables(rows: Sequence[Row], coder: str) -> list[Table]:
             return [percent(score(row)), percent(before), _bytes(row, coder)]
 
         tables.append(_by_split(title, group, columns, cells, _unsplit_notes(group, coder)))
+    return tables
+
+
+def speed_tables(rows: Sequence[Row], latencies: Latencies, coder: str, rate: int) -> list[Table]:
+    """Per data set and model: latency, and how many times that all on one side takes.
+
+    A line is a method at a width; for each split point it says milliseconds, and the speed-up over
+    all on the server and all on the device, as in the paper's Table 2.  rate: bit/s.
+    """
+    tables = []
+    for title, group in subjects(rows):
+        whole = {
+            row["method"]: 1e3 * latencies.of(row, coder, rate).total_s
+            for row in group
+            if row["split"] is None
+        }
+
+        def cells(row: Row, whole: dict[str, float] = whole) -> list[str]:
+            took = 1e3 * latencies.of(row, coder, rate).total_s
+            compared = [whole.get(name) for name in ("on-server", "on-device")]
+            return [
+                f"{took:.2f}",
+                *(_MISSING if c is None else f"{c / took:.2f}" for c in compared),
+            ]
+
+        notes = [f"{name}: {took:.2f} ms" for name, took in whole.items()]
+        notes += [f"time to code is not counted: {c}" for c in latencies.uncounted(group, coder)]
+        device = latencies.device.name
+        heading = f"{title}: speed-up at {rate / 1e6:g} Mbit/s on {device}, {coder}"
+        columns = ("ms", "x server", "x device")
+        tables.append(_by_split(heading, group, columns, cells, notes))
     return tables
 
 
@@ -73,9 +105,9 @@ def markdown(tables: Iterable[Table]) -> str:
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def percent(spread: dict[str, float | None] | None) -> str:
+def percent(spread: dict[str, Any] | None) -> str:
     """A share in percent: mean, and sample standard deviation where there is one."""
-    if spread is None or spread["mean"] is None:
+    if spread is None:
         return _MISSING
     deviation = spread["deviation"]
     tail = "" if deviation is None else f" ± {100 * deviation:.2f}"
@@ -128,7 +160,8 @@ def _unsplit_notes(rows: Sequence[Row], coder: str) -> list[str]:
     notes = [f"whole model, float: {metric} {span} %"]
     for row in rows:
         if row["split"] is None:
-            sent = "" if coder_of(row, coder) is None else f", {_bytes(row, coder)} B"
+            used = coder_of(row, coder)
+            sent = f", {row['bytes'][used]['mean']:.1f} B ({used})" if used else ""
             notes.append(f"{row['method']}: {metric} {percent(score(row))} %{sent}")
     return notes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
@@ -25,7 +26,19 @@ from pysplitcodec.report.run_schema import (
 
 # In this order in tables; others come after them, by name.
 _METHODS = ("minmax", "kmeans", "bnn+", "bottlenet", "qat", "rate", "tcl", "tcl-rate")
-UNSPLIT = ("on-device", "on-server")
+# Of methods, as they come; legible on light and dark ground, and apart for the colour-blind.
+_COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#7a5cc9",
+    "#8c6d31",
+    "#94a000",
+    "#888888",
+)
 
 
 def read_rows(paths: Iterable[str | os.PathLike[str]]) -> list[Row]:
@@ -60,16 +73,18 @@ def write_rows(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def score(row: Row) -> dict[str, float | None]:
+def score(row: Row) -> dict[str, Any]:
     """The spread of the first metric at the end: after the tail was retrained, if it was."""
     last = next(row[key] for key in SCORES if row[key] is not None)
-    found: dict[str, float | None] = last[row["metrics"][0]]
+    found: dict[str, Any] = last[row["metrics"][0]]
     return found
 
 
 def coder_of(row: Row, coder: str) -> str | None:
-    """`coder` if the row was measured with it, else the one that it was (jpeg); None if nothing
-    is sent."""
+    """The coder of a row's features: `coder`, or of BottleNet and the like the one they have.
+
+    None where nothing is sent.
+    """
     return coder if coder in row["bytes"] else next(iter(row["bytes"]), None)
 
 
@@ -98,6 +113,14 @@ def labels(rows: Sequence[Row]) -> list[str]:
     return [
         " ".join([row["method"], *_told(_variant(row), telling[row["method"]])]) for row in rows
     ]
+
+
+def colours(rows: Sequence[Row]) -> dict[str, str]:
+    """A colour for each label of rows that are split; after ten they come again."""
+    named = dict.fromkeys(
+        label for row, label in zip(rows, labels(rows)) if row["split"] is not None
+    )
+    return dict(zip(named, itertools.cycle(_COLOURS)))
 
 
 def subjects(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
