@@ -82,7 +82,7 @@ def _draw_latency(figure: Any, rows: Sequence[Row], latencies: Latencies, coder:
                 linewidths=0.6,
                 zorder=3 - row["head"]["parameters"] / most,  # small ones stay in sight
             )
-        axes.margins(y=0.1)
+        axes.margins(x=0.09, y=0.1)
         axes.set_xscale("log")
         axes.set_title(f"{rate / 1e6:g} Mbit/s", fontsize=10)
         axes.set_xlabel(f"latency on {latencies.device.name} / ms{without}")
