@@ -88,6 +88,12 @@ def coder_of(row: Row, coder: str) -> str | None:
     return coder if coder in row["bytes"] else next(iter(row["bytes"]), None)
 
 
+def coders(rows: Sequence[Row]) -> list[str]:
+    """The coders of indices that rows were measured with; of whatever is sent if there are none."""
+    indexed = dict.fromkeys(name for row in rows if row["bits"] for name in row["bytes"])
+    return list(indexed or dict.fromkeys(name for row in rows for name in row["bytes"]))
+
+
 def seeds(row: Row) -> list[int]:
     """The seeds of a row, ascending."""
     return [run["seed"] for run in row["runs"]]

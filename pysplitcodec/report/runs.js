@@ -1,0 +1,123 @@
+// The state of the page of runs and what ties its views together.
+
+// Everything that views ask for; `point` is the selected row, or null.
+function stateOf(report) {
+  const state = {
+    point: null,
+    subject: 0,
+    split: "", // "": all of them
+    bits: "",
+    coder: report.coder,
+    rate: 0,
+    colours: report.colours,
+    ofSubject: () => report.rows.filter((row) => row.subject === state.subject),
+    // whole models stay, to compare with
+    shown: () => state.ofSubject().filter((row) => !known(row.split) || fits(row, state)),
+    splits: () => [...new Set(state.shown().map(({ split }) => split))].filter(known),
+    sent: (row) => row.sent[state.coder] || { coder: null, bytes: null, latency: [] },
+    bytes: (row) => (state.sent(row).bytes ? state.sent(row).bytes.mean : null),
+    latency: (row) => state.sent(row).latency[state.rate].total,
+    rateText: () => prefixed(report.rates[state.rate], "bit/s"),
+    speedUp: (row, method) => {
+      const whole = state.ofSubject().find((other) => other.method === method);
+      return whole && known(row.split) ? state.latency(whole) / state.latency(row) : null;
+    },
+  };
+  return state;
+}
+
+function fits(row, { split, bits }) {
+  return (!split || row.split === split) && (!bits || String(row.bits) === bits);
+}
+
+function writeHeader(report) {
+  const pairs = [
+    ["Rows", exactText(report.rows.length)],
+    ["Device", report.device],
+    ["pysplitcodec", report.version],
+  ];
+  document
+    .getElementById("facts")
+    .append(
+      ...pairs.map(([term, value]) =>
+        element("div", {}, element("dt", {}, term), element("dd", { class: "name" }, value)),
+      ),
+    );
+  const unknown = report.uncounted.join(", ");
+  document.getElementById("latency-key").textContent =
+    `Blobs are as large as the head on ${report.device}; default is the whole model on it.` +
+    (unknown ? ` Time to code is not known, and not counted, of: ${unknown}.` : "");
+}
+
+function writeSummary(report, state) {
+  const rows = state.shown();
+  const split = rows.filter(({ split: name }) => known(name));
+  const best = split.reduce((a, b) => (a && a.score.mean >= b.score.mean ? a : b), null);
+  document.getElementById("summary").textContent =
+    `${exactText(rows.length)} of ${plural(report.rows.length, "row")}.` +
+    (best ? ` Most accurate when split: ${describeRow(best, state).slice(0, 3).join(", ")}.` : "");
+}
+
+// ---------------------------------------------------------------- controls
+
+function connectControls(report, state, redraw) {
+  const control = (id) => document.getElementById(id);
+  const fill = (id, pairs) =>
+    control(id).replaceChildren(
+      ...pairs.map(([value, text]) => element("option", { value }, text)),
+    );
+  const fillFilters = () => {
+    const rows = state.ofSubject().filter(({ split }) => known(split));
+    const values = (key) => [...new Set(rows.map((row) => row[key]))];
+    const widths = values("bits").sort((a, b) => a - b);
+    fill("split", [["", "all"], ...values("split").map((name) => [name, name])]);
+    fill("bits", [["", "all"], ...widths.map((bits) => [String(bits), widthText(bits)])]);
+  };
+  fill("subject", report.subjects.map((title, index) => [index, title]));
+  fill("coder", report.coders.map((name) => [name, name]));
+  fill("rate", report.rates.map((rate, index) => [index, prefixed(rate, "bit/s")]));
+  fillFilters();
+  control("coder").value = report.coder;
+  const read = ({ target } = {}) => {
+    state.subject = Number(control("subject").value);
+    if (target === control("subject")) fillFilters();
+    state.split = control("split").value;
+    state.bits = control("bits").value;
+    state.coder = control("coder").value;
+    state.rate = Number(control("rate").value);
+    writeLegend(state.ofSubject(), state);
+    writeSummary(report, state);
+    redraw();
+  };
+  for (const id of ["subject", "split", "bits", "coder", "rate"])
+    control(id).addEventListener("input", read);
+  control("controls").addEventListener("submit", (event) => event.preventDefault());
+  read();
+}
+
+function start() {
+  const report = JSON.parse(document.getElementById("report").textContent);
+  const state = stateOf(report);
+  const views = [];
+  const choose = selector(report.rows, state, views, () => 0);
+  writeHeader(report);
+  views.push(
+    bytesCharts(report, state, choose),
+    latencyCharts(report, state, choose),
+    methodsView(state),
+    tableView(state, choose),
+    detailView(report, state),
+  );
+  connectControls(report, state, () => {
+    views.forEach((view) => view.draw());
+    views.forEach((view) => view.mark());
+  });
+  choose.fromAddress();
+  window.addEventListener("hashchange", choose.fromAddress);
+  const order = () => state.shown().map(({ index }) => index);
+  const step = (key) => () => choose.byKey(new KeyboardEvent("keydown", { key }), order());
+  document.getElementById("previous").addEventListener("click", step("ArrowUp"));
+  document.getElementById("next").addEventListener("click", step("ArrowDown"));
+}
+
+start();
