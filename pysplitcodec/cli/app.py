@@ -14,6 +14,7 @@ from pysplitcodec.cli import (
     firmware_commands,
     inspect_command,
     model_commands,
+    profile_command,
     report_command,
 )
 from pysplitcodec.cli.output import EXIT_CODES
@@ -56,6 +57,7 @@ app.command("export")(export_command.export)
 app.command("split")(model_commands.split)
 app.command("serve")(edge_commands.serve)
 app.command("run")(edge_commands.run)
+app.command("profile")(profile_command.profile)
 app.command("report")(report_command.report)
 app.command("info")(bench_commands.info)
 app.add_typer(bench_commands.bench, name="bench")
