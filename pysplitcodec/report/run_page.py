@@ -19,8 +19,9 @@ _SCRIPTS = ("runs_marks.js", "runs_charts.js", "runs_tables.js", "runs_detail.js
 def page(rows: Sequence[Row], latencies: Latencies, coder: str) -> str:
     """The HTML page of rows, complete in itself.  coder: whose bytes it shows at first."""
     groups = subjects(rows)
+    names = coders(rows) or [coder]
     points = [
-        _point(row, label, number, coders(rows), latencies)
+        _point(row, label, number, names, latencies)
         for number, (_, group) in enumerate(groups)
         for row, label in zip(group, labels(group))
     ]
@@ -29,7 +30,7 @@ def page(rows: Sequence[Row], latencies: Latencies, coder: str) -> str:
         "device": latencies.device.name,
         "uncounted": latencies.uncounted(rows, coder),
         "rates": RATES,
-        "coders": coders(rows),
+        "coders": names,
         "coder": coder,
         "colours": colours(rows),
         "rows": [{"index": index, **point} for index, point in enumerate(points)],

@@ -14,7 +14,7 @@ function stateOf(report) {
     // whole models stay, to compare with
     shown: () => state.ofSubject().filter((row) => !known(row.split) || fits(row, state)),
     splits: () => [...new Set(state.shown().map(({ split }) => split))].filter(known),
-    sent: (row) => row.sent[state.coder] || { coder: null, bytes: null, latency: [] },
+    sent: (row) => row.sent[state.coder],
     bytes: (row) => (state.sent(row).bytes ? state.sent(row).bytes.mean : null),
     latency: (row) => state.sent(row).latency[state.rate].total,
     rateText: () => prefixed(report.rates[state.rate], "bit/s"),
@@ -27,7 +27,7 @@ function stateOf(report) {
 }
 
 function fits(row, { split, bits }) {
-  return (!split || row.split === split) && (!bits || String(row.bits) === bits);
+  return (!split || row.split === split) && (!bits || widthText(row.bits) === bits);
 }
 
 function writeHeader(report) {
@@ -49,10 +49,14 @@ function writeHeader(report) {
     (unknown ? ` Time to code is not known, and not counted, of: ${unknown}.` : "");
 }
 
+function mostAccurate(rows) {
+  const split = rows.filter((row) => known(row.split));
+  return split.reduce((a, b) => (a && a.score.mean >= b.score.mean ? a : b), null);
+}
+
 function writeSummary(report, state) {
   const rows = state.shown();
-  const split = rows.filter(({ split: name }) => known(name));
-  const best = split.reduce((a, b) => (a && a.score.mean >= b.score.mean ? a : b), null);
+  const best = mostAccurate(rows);
   document.getElementById("summary").textContent =
     `${exactText(rows.length)} of ${plural(report.rows.length, "row")}.` +
     (best ? ` Most accurate when split: ${describeRow(best, state).slice(0, 3).join(", ")}.` : "");
@@ -71,7 +75,7 @@ function connectControls(report, state, redraw) {
     const values = (key) => [...new Set(rows.map((row) => row[key]))];
     const widths = values("bits").sort((a, b) => a - b);
     fill("split", [["", "all"], ...values("split").map((name) => [name, name])]);
-    fill("bits", [["", "all"], ...widths.map((bits) => [String(bits), widthText(bits)])]);
+    fill("bits", [["", "all"], ...widths.map((bits) => [widthText(bits), widthText(bits)])]);
   };
   fill("subject", report.subjects.map((title, index) => [index, title]));
   fill("coder", report.coders.map((name) => [name, name]));
@@ -95,13 +99,30 @@ function connectControls(report, state, redraw) {
   read();
 }
 
+// Rows of other data, named in the address, bring what they are compared with.
+function subjectView(state) {
+  const control = document.getElementById("subject");
+  return {
+    draw() {},
+    mark() {
+      if (!state.point || state.point.subject === state.subject) return;
+      control.value = String(state.point.subject);
+      control.dispatchEvent(new Event("input"));
+    },
+  };
+}
+
 function start() {
   const report = JSON.parse(document.getElementById("report").textContent);
   const state = stateOf(report);
   const views = [];
-  const choose = selector(report.rows, state, views, () => 0);
+  const choose = selector(report.rows, state, views, () => {
+    const { index } = mostAccurate(state.shown()) || state.shown()[0];
+    return index;
+  });
   writeHeader(report);
   views.push(
+    subjectView(state),
     bytesCharts(report, state, choose),
     latencyCharts(report, state, choose),
     methodsView(state),
@@ -110,7 +131,9 @@ function start() {
   );
   connectControls(report, state, () => {
     views.forEach((view) => view.draw());
-    views.forEach((view) => view.mark());
+    const shown = state.shown();
+    if (state.point && !shown.includes(state.point)) choose((shown[0] || state.point).index);
+    else views.forEach((view) => view.mark());
   });
   choose.fromAddress();
   window.addEventListener("hashchange", choose.fromAddress);

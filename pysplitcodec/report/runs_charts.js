@@ -1,6 +1,7 @@
 // Accuracy against latency, a chart for each link, and against bytes, one for each split point.
 
 const RADII = [3.5, 10]; // of the smallest head and of the greatest
+const STAR = 8; // of a whole model
 
 function chartsView(box, parts, panel) {
   const views = new Map(); // by title, so that redrawing does not lose the focus
@@ -59,7 +60,8 @@ function bytesCharts(report, state, choose) {
 function radiusOf(rows) {
   const most = Math.max(1, ...rows.map(({ head }) => head.parameters));
   const [low, high] = RADII;
-  return ({ head }) => Math.sqrt(low ** 2 + (high ** 2 - low ** 2) * (head.parameters / most));
+  return ({ head, split }) =>
+    known(split) ? Math.sqrt(low ** 2 + (high ** 2 - low ** 2) * (head.parameters / most)) : STAR;
 }
 
 function rowsChart(box, state, choose, chart) {
@@ -75,7 +77,7 @@ function rowsChart(box, state, choose, chart) {
 
 function drawRows(root, width, chart, state) {
   const height = Math.round(Math.max(230, Math.min(0.72 * width, 330)));
-  const area = { left: 56, right: width - 12, top: 24, bottom: height - 44 };
+  const area = { left: 56, right: width - 20, top: 24, bottom: height - 44 };
   root.setAttribute("width", width);
   root.setAttribute("height", height);
   const rows = chart.rows();
@@ -87,7 +89,7 @@ function drawRows(root, width, chart, state) {
   });
   root.replaceChildren(
     ...grid(area, {
-      across: logTicks(scale.low, scale.high).map((value) => [scale.x(value), chart.show(value)]),
+      across: spaced(logTicks(scale.low, scale.high).map((value) => [scale.x(value), chart.show(value)])),
       up: linearTicks(scale.least, scale.most).map((value) => [scale.y(value), shareText(value)]),
       below: chart.below,
       beside: rows.length ? `${rows[0].metric} (%)` : "",
@@ -125,8 +127,19 @@ function widened(values, room) {
   return [low - more, high + more];
 }
 
+// Without the ticks whose labels would touch the one before.
+function spaced(ticks) {
+  let end = -Infinity;
+  return ticks.filter(([x, label]) => {
+    const half = 3.4 * label.length + 3;
+    const fits = x - half >= end;
+    if (fits) end = x + half;
+    return fits;
+  });
+}
+
 function linearTicks(low, high) {
-  const rough = (high - low) / 5;
+  const rough = (high - low) / 6;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((digit) => digit * power >= rough);
   const first = Math.ceil(low / step);

@@ -70,13 +70,13 @@ function rowFacts(row) {
   return definitions([
     ["Data", `${row.data.name}: ${exactText(row.data.train)} + ${exactText(row.data.test)}`],
     ["Model", row.model],
-    ["Split point", written(row.split, String)],
-    ["Bits", written(row.bits, String)],
-    ["Bottleneck", written(row.bottleneck, String)],
-    ["Feature", written(row.feature_shape, shapeText)],
+    ["Split point", row.split || "none"],
+    ["Bits", row.bits || "none"],
+    ["Bottleneck", row.bottleneck || "none"],
+    row.feature_shape ? ["Feature", shapeText(row.feature_shape)] : null,
     ["Settings", settings.join(", ") || "none"],
     ["Epochs", epochsText(row)],
-    ["Batch", written(row.batch, String)],
+    known(row.batch) ? ["Batch", row.batch] : null,
     ["Head MACs", countText(row.head.macs)],
     ["Head parameters", countText(row.head.parameters)],
   ]);

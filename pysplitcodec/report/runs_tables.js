@@ -49,7 +49,7 @@ function speedColumns(state, pick, split = "") {
     title: `${title}× ${side}`,
     hint: `how many times as long all on the ${side} takes, over the link chosen above`,
     of: (item) => (pick(item) ? state.speedUp(pick(item), method) : null),
-    show: digits,
+    show: (times) => times.toFixed(2),
   }));
 }
 
