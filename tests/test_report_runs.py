@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from pathlib import Path
 from typing import Any, Callable
@@ -11,8 +12,21 @@ import pytest
 import run_examples
 
 from pysplitcodec.errors import ArgumentError
-from pysplitcodec.report.run_tables import markdown, origin_table, percent, result_tables
-from pysplitcodec.report.runs import labels, read_rows, score, seeds, write_rows
+from pysplitcodec.plan import DeviceProfile, Link
+from pysplitcodec.report.run_latency import RATES, Latencies
+from pysplitcodec.report.run_pictures import draw_pictures
+from pysplitcodec.report.run_tables import (
+    markdown,
+    origin_table,
+    percent,
+    result_tables,
+    speed_tables,
+)
+from pysplitcodec.report.runs import labels, read_rows, score, seeds, subjects, write_rows
+
+LATENCIES = Latencies(
+    DeviceProfile("test-board", macs_per_s=2e9, encode_ns_per_element={"context": 500.0})
+)
 
 
 def _one(rows: list[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
@@ -123,6 +137,8 @@ def _tcl() -> dict[str, Any]:
         (lambda run: run.pop("bytes"), r"run.json: bytes is missing"),
         (lambda run: run.update(bits=9), r"bits is 9: expected a whole number from 1 to 8"),
         (lambda run: run.update(bits=True), r"bits is true"),
+        (lambda run: run.update(seed=10**400), r"seed is 1000"),
+        (lambda run: run["bytes"].update(lzma=10**400), r"bytes.lzma is 1000"),
         (lambda run: run.update(seed="0"), r"seed is \"0\": expected a whole number"),
         (lambda run: run["whole"].update(top1=88.1), r"whole.top1 is 88.1: .* from 0 to 1"),
         (lambda run: run["retrained"].update(top1=float("nan")), r"retrained.top1 is NaN"),
@@ -147,8 +163,10 @@ def test_bad_runs_are_refused(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not JSON"),
-        ("\xff", "is not JSON"),
+        ("{", "is no JSON"),
+        ("\xff", "is no JSON"),
+        ('{"format": 1, "rows": ["\\ud800"]}', "is no JSON text: .*surrogates"),
+        ("[" * 100_000, "is no JSON"),
         ("[]", r"rows.json is \[\]: expected an object"),
         ('{"format": 1, "rows": 3}', "rows is no list"),
         ('{"format": 1, "rows": [4]}', "row 0 is 4"),
@@ -224,3 +242,87 @@ def test_markdown(folder):
     counts = {line.count("|") for line in lines if line.startswith("| ")}
     assert counts == {13, 10}
     assert sum("splitcodec train tcl.toml --seed 0; " in line for line in lines) == 9
+
+
+def test_latency_is_that_of_the_plan(folder):
+    rows = read_rows([folder])
+    row = _one(rows, method="tcl", split="layer2", bits=3)
+    found = LATENCIES.of(row, "context", 2_000_000)
+    assert found.compute_s == row["head"]["macs"] / 2e9
+    assert found.codec_s == pytest.approx(math.prod(row["feature_shape"]) * 500e-9)
+    assert found.link_s == Link("a", 2e6).seconds(row["bytes"]["context"]["mean"])
+    # nothing is sent from the device; what it takes to code as JPEG is not known
+    whole = LATENCIES.of(_one(rows, method="on-device"), "context", 2_000_000)
+    assert (whole.codec_s, whole.link_s) == (0, 0)
+    assert LATENCIES.of(_one(rows, method="on-server"), "context", 1).compute_s == 0
+    assert LATENCIES.uncounted(rows, "context") == ["jpeg"]
+    assert LATENCIES.uncounted(rows, "lzma") == ["jpeg", "lzma"]
+
+
+def test_speed_up_over_both_sides(folder):
+    rows = read_rows([folder])
+    (table,) = speed_tables(rows, LATENCIES, "context", RATES[0])
+    line = next(line for line in table.rows if line[:2] == ["3", "tcl"])
+    took, server, device = (
+        LATENCIES.of(_one(rows, **wanted), "context", RATES[0]).total_s
+        for wanted in (
+            {"method": "tcl", "split": "layer1", "bits": 3},
+            {"method": "on-server"},
+            {"method": "on-device"},
+        )
+    )
+    assert line[3:6] == [f"{1e3 * took:.2f}", f"{server / took:.2f}", f"{device / took:.2f}"]
+    assert "1 Mbit/s on test-board" in table.title
+    assert "time to code is not counted: jpeg" in table.notes
+    (alone,) = speed_tables([row for row in rows if row["split"]], LATENCIES, "context", RATES[0])
+    assert alone.rows[0][4:6] == ["-", "-"]
+
+
+def test_pictures_show_every_row(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra 'plot'")
+    methods = (*run_examples.METHODS, "channels", "slices")
+    rows = read_rows([run_examples.write(tmp_path / "runs", run_examples.runs(methods))])
+    files = draw_pictures(rows, LATENCIES, "context", tmp_path)
+    kinds = ("latency", "bytes")
+    named = [f"{kind}-cifar10-resnet20.{end}" for kind in kinds for end in ("png", "svg")]
+    assert [file.name for file in files] == named
+    latency, sizes = ((tmp_path / name).read_text() for name in named[1::2])
+    split = sum(row["split"] is not None for row in rows)
+    assert latency.count('<g id="PathCollection_') == len(RATES) * split
+    # matplotlib writes its texts as comments, too
+    for text in ("1 Mbit/s", "10 Mbit/s"):
+        assert latency.count(f"<!-- {text} -->") == 1
+    assert latency.count("<!-- default -->") == len(RATES)
+    assert "latency on test-board / ms (without coding of jpeg)" in latency
+    for text in (*methods, "1 bit", "no codebook"):
+        assert latency.count(f"<!-- {text} -->") == sizes.count(f"<!-- {text} -->") == 1
+    assert all(f"<!-- split at layer{number} -->" in sizes for number in (1, 2, 3))
+    assert files[0].read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_are_no_formulas(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra 'plot'")
+    run = {**_tcl(), "method": "a_$\\frac{^$", "model": "../x", "split": "$$"}
+    rows = read_rows([run_examples.write(tmp_path / "runs", [run])])
+    files = draw_pictures(rows, LATENCIES, "context", tmp_path)
+    assert {file.parent for file in files} == {tmp_path}
+    assert "a_$\\frac{^$" in files[1].read_text()
+
+
+def test_methods_look_the_same_everywhere(tmp_path):
+    runs = [
+        *run_examples.runs(("kmeans", "qat", "tcl"), (1,), (0,)),
+        *run_examples.runs(("tcl",), (1,), (0,), "tiny20"),
+    ]
+    varied = {**_tcl(), "settings": {"task_weight": 0.1}}
+    rows = read_rows([run_examples.write(tmp_path, [*runs, varied])])
+    first, second = subjects(rows)
+    assert list(first.colours) == [
+        "kmeans",
+        "qat",
+        "tcl (task_weight=0.1)",
+        "tcl (task_weight=0.9)",
+    ]
+    assert len(set(first.colours.values())) == 4
+    name = "tcl (task_weight=0.9)"
+    assert second.colours == {name: first.colours[name]}

@@ -11,7 +11,7 @@ function sortableTable(box, state, choose, { points, columns }) {
     sorting.key = key;
     view.draw();
     view.mark();
-    box.querySelector(`[data-sort="${key}"]`).focus();
+    box.querySelector(`[data-sort="${CSS.escape(key)}"]`).focus();
   };
   box.addEventListener("click", ({ target }) => {
     const button = target.closest("[data-sort]");

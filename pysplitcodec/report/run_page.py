@@ -11,7 +11,7 @@ import pysplitcodec
 from pysplitcodec.report.page import compose
 from pysplitcodec.report.run_latency import RATES, Latencies
 from pysplitcodec.report.run_schema import SCORES, Row
-from pysplitcodec.report.runs import coder_of, coders, colours, labels, score, seeds, subjects
+from pysplitcodec.report.runs import coder_of, coders, score, seeds, subjects
 
 _SCRIPTS = ("runs_marks.js", "runs_charts.js", "runs_tables.js", "runs_detail.js", "runs.js")
 
@@ -22,17 +22,16 @@ def page(rows: Sequence[Row], latencies: Latencies, coder: str) -> str:
     names = coders(rows) or [coder]
     points = [
         _point(row, label, number, names, latencies)
-        for number, (_, group) in enumerate(groups)
-        for row, label in zip(group, labels(group))
+        for number, subject in enumerate(groups)
+        for row, label in zip(subject.rows, subject.labels)
     ]
     report = {
-        "subjects": [title for title, _ in groups],
+        "subjects": [{"title": group.title, "colours": group.colours} for group in groups],
         "device": latencies.device.name,
-        "uncounted": latencies.uncounted(rows, coder),
+        "uncounted": {name: latencies.uncounted(rows, name) for name in names},
         "rates": RATES,
         "coders": names,
         "coder": coder,
-        "colours": colours(rows),
         "rows": [{"index": index, **point} for index, point in enumerate(points)],
         "version": pysplitcodec.__version__,
     }

@@ -7,7 +7,6 @@ common that differ by their seeds alone, with means and spreads of what they mea
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -15,6 +14,7 @@ from typing import Any, Callable, Optional
 from pysplitcodec.errors import ArgumentError
 
 FORMAT = 1
+_MOST = 2**63  # no number here is that large
 
 Run = dict[str, Any]
 Row = dict[str, Any]
@@ -71,11 +71,11 @@ def _first(faults: Iterable[str | None]) -> str | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and _is_number(value) and value >= 0
 
 
 def _spread(check: _Check) -> _Check:
@@ -154,8 +154,9 @@ def load(path: Path) -> Any:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArgumentError(f"{path} is not JSON: {error}") from None
+        json.dumps(found, ensure_ascii=False).encode()  # fails on half a surrogate pair
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"{path} is no JSON text: {error}") from None
     if not isinstance(found, dict):
         raise ArgumentError(_fault(found, str(path), "an object"))
     if found.get("format") != FORMAT:

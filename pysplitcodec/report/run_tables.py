@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pysplitcodec.report.run_latency import Latencies
 from pysplitcodec.report.run_schema import Row
-from pysplitcodec.report.runs import coder_of, labels, score, seeds, subjects
+from pysplitcodec.report.runs import Subject, coder_of, labels, score, seeds, subjects
 
 _MISSING = "-"
 
@@ -27,15 +27,15 @@ def result_tables(rows: Sequence[Row], coder: str) -> list[Table]:
     A line is a method at a width, as in the paper's Table 1; columns are split points.
     """
     tables = []
-    for title, group in subjects(rows):
-        metric = group[0]["metrics"][0]
+    for subject in subjects(rows):
+        metric = subject.rows[0]["metrics"][0]
         columns = (f"{metric} %", "not retrained", f"{coder} B")
 
         def cells(row: Row, metric: str = metric) -> list[str]:
             before = row["quantized"] and row["quantized"][metric]
             return [percent(score(row)), percent(before), _bytes(row, coder)]
 
-        tables.append(_by_split(title, group, columns, cells, _unsplit_notes(group, coder)))
+        tables.append(_by_split(subject, "", columns, cells, _unsplit_notes(subject.rows, coder)))
     return tables
 
 
@@ -46,12 +46,11 @@ def speed_tables(rows: Sequence[Row], latencies: Latencies, coder: str, rate: in
     all on the server and all on the device, as in the paper's Table 2.  rate: bit/s.
     """
     tables = []
-    for title, group in subjects(rows):
-        whole = {
-            row["method"]: 1e3 * latencies.of(row, coder, rate).total_s
-            for row in group
-            if row["split"] is None
-        }
+    for subject in subjects(rows):
+        whole: dict[str, float] = {}
+        for row in subject.rows:
+            if row["split"] is None:
+                whole.setdefault(row["method"], 1e3 * latencies.of(row, coder, rate).total_s)
 
         def cells(row: Row, whole: dict[str, float] = whole) -> list[str]:
             took = 1e3 * latencies.of(row, coder, rate).total_s
@@ -62,11 +61,13 @@ def speed_tables(rows: Sequence[Row], latencies: Latencies, coder: str, rate: in
             ]
 
         notes = [f"{name}: {took:.2f} ms" for name, took in whole.items()]
-        notes += [f"time to code is not counted: {c}" for c in latencies.uncounted(group, coder)]
+        notes += [
+            f"time to code is not counted: {c}" for c in latencies.uncounted(subject.rows, coder)
+        ]
         device = latencies.device.name
-        heading = f"{title}: speed-up at {rate / 1e6:g} Mbit/s on {device}, {coder}"
+        heading = f": speed-up at {rate / 1e6:g} Mbit/s on {device}, {coder}"
         columns = ("ms", "x server", "x device")
-        tables.append(_by_split(heading, group, columns, cells, notes))
+        tables.append(_by_split(subject, heading, columns, cells, notes))
     return tables
 
 
@@ -115,21 +116,21 @@ def percent(spread: dict[str, Any] | None) -> str:
 
 
 def _by_split(
-    title: str,
-    rows: Sequence[Row],
+    subject: Subject,
+    heading: str,
     columns: Sequence[str],
     cells: Callable[[Row], list[str]],
     notes: list[str],
 ) -> Table:
     """One line per width and method, and `columns` with `cells` for each split point."""
-    splits = list(dict.fromkeys(row["split"] for row in rows if row["split"] is not None))
+    splits = dict.fromkeys(row["split"] for row in subject.rows if row["split"] is not None)
     lines: dict[tuple[str, str], dict[str, Row]] = {}
-    for row, label in zip(rows, labels(rows)):
+    for row, label in zip(subject.rows, subject.labels):
         if row["split"] is not None:
             lines.setdefault((_width(row), label), {})[row["split"]] = row
     order = sorted(lines, key=lambda line: line[0])  # stable: methods stay in order
     return Table(
-        title,
+        subject.title + heading,
         ["bits", "method", "seeds", *(f"{split}\n{name}" for split in splits for name in columns)],
         [
             [

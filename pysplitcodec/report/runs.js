@@ -9,7 +9,7 @@ function stateOf(report) {
     bits: "",
     coder: report.coder,
     rate: 0,
-    colours: report.colours,
+    colour: ({ subject, label }) => report.subjects[subject].colours[label],
     ofSubject: () => report.rows.filter((row) => row.subject === state.subject),
     // whole models stay, to compare with
     shown: () => state.ofSubject().filter((row) => !known(row.split) || fits(row, state)),
@@ -43,7 +43,10 @@ function writeHeader(report) {
         element("div", {}, element("dt", {}, term), element("dd", { class: "name" }, value)),
       ),
     );
-  const unknown = report.uncounted.join(", ");
+}
+
+function writeLatencyKey(report, { coder }) {
+  const unknown = report.uncounted[coder].join(", ");
   document.getElementById("latency-key").textContent =
     `Blobs are as large as the head on ${report.device}; default is the whole model on it.` +
     (unknown ? ` Time to code is not known, and not counted, of: ${unknown}.` : "");
@@ -77,7 +80,7 @@ function connectControls(report, state, redraw) {
     fill("split", [["", "all"], ...values("split").map((name) => [name, name])]);
     fill("bits", [["", "all"], ...widths.map((bits) => [widthText(bits), widthText(bits)])]);
   };
-  fill("subject", report.subjects.map((title, index) => [index, title]));
+  fill("subject", report.subjects.map(({ title }, index) => [index, title]));
   fill("coder", report.coders.map((name) => [name, name]));
   fill("rate", report.rates.map((rate, index) => [index, prefixed(rate, "bit/s")]));
   fillFilters();
@@ -91,6 +94,7 @@ function connectControls(report, state, redraw) {
     state.rate = Number(control("rate").value);
     writeLegend(state.ofSubject(), state);
     writeSummary(report, state);
+    writeLatencyKey(report, state);
     redraw();
   };
   for (const id of ["subject", "split", "bits", "coder", "rate"])

@@ -8,7 +8,7 @@ import os
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.report.run_schema import (
@@ -69,7 +69,7 @@ def read_rows(paths: Iterable[str | os.PathLike[str]]) -> list[Row]:
 
 def write_rows(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     """Write rows to a file that `read_rows` reads.  Raises OSError if that cannot be done."""
-    text = json.dumps({"format": FORMAT, "rows": rows}, indent=1, ensure_ascii=False)
+    text = json.dumps({"format": FORMAT, "rows": rows}, indent=1)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
@@ -121,22 +121,35 @@ def labels(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def colours(rows: Sequence[Row]) -> dict[str, str]:
-    """A colour for each label of rows that are split; after ten they come again."""
-    named = dict.fromkeys(
-        label for row, label in zip(rows, labels(rows)) if row["split"] is not None
-    )
-    return dict(zip(named, itertools.cycle(_COLOURS)))
+class Subject(NamedTuple):
+    """Rows that may be compared: of one data set and model.
+
+    labels: one for each row.  colours: of the labels of rows that are split, the same in every
+    subject; after ten they come again.
+    """
+
+    title: str
+    rows: list[Row]
+    labels: list[str]
+    colours: dict[str, str]
 
 
-def subjects(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Rows that may be compared, of one data set and model, under their name."""
-    found: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        found.setdefault(_subject(row), []).append(row)
+def subjects(rows: Sequence[Row]) -> list[Subject]:
+    """The subjects of rows, in their order."""
+    named = labels(rows)
+    split = dict.fromkeys(label for row, label in zip(rows, named) if row["split"] is not None)
+    colours = dict(zip(split, itertools.cycle(_COLOURS)))
+    groups: dict[tuple[Any, ...], list[tuple[Row, str]]] = {}
+    for row, label in zip(rows, named):
+        groups.setdefault(_subject(row), []).append((row, label))
     return [
-        (f"{model} on {name} ({train:,} + {test:,} samples)", group)
-        for (name, train, test, model, _), group in found.items()
+        Subject(
+            f"{model} on {name} ({train:,} + {test:,} samples)",
+            [row for row, _ in group],
+            [label for _, label in group],
+            {label: colours[label] for _, label in group if label in colours},
+        )
+        for (name, train, test, model, _), group in groups.items()
     ]
 
 

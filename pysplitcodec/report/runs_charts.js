@@ -80,7 +80,7 @@ function drawRows(root, width, chart, state) {
   const area = { left: 56, right: width - 20, top: 24, bottom: height - 44 };
   root.setAttribute("width", width);
   root.setAttribute("height", height);
-  const rows = chart.rows();
+  const rows = chart.rows().filter((row) => chart.x(row).mean > 0); // as the scale is
   const scale = rowsScale(rows, chart, area, state);
   const drawn = [...rows].sort((a, b) => chart.radius(b) - chart.radius(a)); // small ones on top
   const marks = drawn.map((row) => {
@@ -160,16 +160,16 @@ function wholeLine(rows, scale, { left, right }) {
 function joins(rows, chart, scale, state) {
   const lines = new Map();
   for (const row of rows) lines.set(row.label, [...(lines.get(row.label) || []), row]);
-  const path = (kind, label, d) => {
+  const path = (kind, line, d) => {
     const node = drawing("path", { class: kind, d });
-    node.style.stroke = state.colours[label];
+    node.style.stroke = state.colour(line[0]);
     return node;
   };
-  return [...lines].flatMap(([label, line]) => {
+  return [...lines.values()].flatMap((line) => {
     const places = line.map((row) => `${scale.x(chart.x(row).mean)} ${scale.y(row.score.mean)}`);
     return [
-      path("joined", label, `M${places.join("L")}`),
-      path("error", label, line.map((row) => errorPath(row, chart, scale)).join("")),
+      path("joined", line, `M${places.join("L")}`),
+      path("error", line, line.map((row) => errorPath(row, chart, scale)).join("")),
     ];
   });
 }

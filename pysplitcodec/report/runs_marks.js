@@ -53,7 +53,7 @@ function turned(x, y, turn) {
 function rowMark(row, x, y, radius, prefix, state) {
   const whole = !known(row.split);
   const shape = drawing("path", { d: whole ? starPath(radius) : shapePath(row.bits, radius) });
-  if (!whole) shape.style.fill = state.colours[row.label];
+  if (!whole) shape.style.fill = state.colour(row);
   return drawing(
     "g",
     {
@@ -76,15 +76,17 @@ function writeLegend(rows, state) {
     if (colour) shape.style.fill = colour;
     return drawing("svg", { width: 14, height: 14, viewBox: "-7 -7 14 14" }, shape);
   };
-  const methods = [...new Set(split.map(({ label }) => label))];
+  const methods = new Map(split.map((row) => [row.label, row]));
   const widths = [...new Set(split.map(({ bits }) => bits))].sort((a, b) => a - b);
   const legend = document.getElementById("legend");
   legend.setAttribute(
     "aria-label",
-    `Colours are methods: ${methods.join(", ")}; shapes are widths: ${widths.map(widthText).join(", ")}`,
+    `Colours are methods: ${[...methods.keys()].join(", ")}; shapes are widths: ${widths.map(widthText).join(", ")}`,
   );
   legend.replaceChildren(
-    ...methods.map((label) => element("span", {}, mark(shapePath(1, 5), state.colours[label]), label)),
+    ...[...methods].map(([label, row]) =>
+      element("span", {}, mark(shapePath(1, 5), state.colour(row)), label),
+    ),
     ...widths.map((bits) => element("span", {}, mark(shapePath(bits, 5)), widthText(bits))),
   );
 }
