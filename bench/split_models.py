@@ -23,16 +23,11 @@ def torchvision_model(name: str, side: int = SIDE) -> tuple[Any, Any]:
     """An architecture of torchvision with random weights, and an example of its input."""
     import torch
 
-    # Beside another torch than its own, torchvision's C++ operators are missing.
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for missing in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, missing):
-            library.define(f"{missing}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-    from torchvision import models
+    from pysplitcodec.train.models import torchvision_models
 
     torch.manual_seed(0)
     options = {"image_size": side} if name.startswith("vit") else {}
-    model = getattr(models, name)(weights=None, **options)
+    model = getattr(torchvision_models(), name)(weights=None, **options)
     for weights in model.parameters():
         # Transformers start with a last layer of zeros: every input gives the same output.
         if weights.dim() > 1 and not weights.any():

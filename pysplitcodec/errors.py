@@ -15,7 +15,9 @@ SplitCodecError
 |  `- FrameLimitError              more elements than the caller allows
 |- CoderUnavailableError           this build lacks the coder
 |- ModelError (ValueError)         a model file that cannot be read or run
-|  `- SplitError                   a model that cannot be cut there
+|  |- SplitError                   a model that cannot be cut there
+|  `- CheckpointError              a state of training that is of something else, or damaged
+|- TrainingError                   training that cannot go on: its loss is no number
 |- ServerError                     the tail server refused, failed or is not there
 |- ProtocolError (ValueError)      a request or answer that breaks the Open Inference Protocol
 |- FirmwareError                  firmware that cannot be built, fails, or does not answer
@@ -87,6 +89,14 @@ class ModelError(SplitCodecError, ValueError):
 
 class SplitError(ModelError):
     """A model cannot be cut where asked."""
+
+
+class CheckpointError(ModelError):
+    """A state of training is damaged, or was made of something else."""
+
+
+class TrainingError(SplitCodecError):
+    """Training cannot go on: the loss is no finite number."""
 
 
 class ServerError(SplitCodecError):

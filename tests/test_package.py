@@ -47,6 +47,8 @@ def test_sdist_and_wheel(tmp_path: Path) -> None:
         "lib/libsplitcodec.so",
         "data/digits.tflite",
         "data/digits_test.npz",
+        "plan/devices.toml",
+        "plan/links.toml",
         "report/page.html",
         "report/page.css",
         "report/page_graph.js",

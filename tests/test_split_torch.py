@@ -25,9 +25,11 @@ from pysplitcodec.splitting import (
 )
 
 torch = pytest.importorskip("torch", reason="needs torch")
-from cifar_resnet import CifarResNet, trained_resnet20  # noqa: E402
+from cifar_resnet import trained_resnet20  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
+
+from pysplitcodec.train.models import CifarResNet  # noqa: E402
 
 # Architecture -> side of the square input, how many cuts it has.
 CUTS = {

@@ -34,11 +34,11 @@ _COMMAND = "measured by splitcodec profile"
 
 def measure_device(
     name: str,
-    models: Sequence[Path] = (),
+    models: Sequence[Path],
     *,
-    threads: int = 1,
-    seconds: float = 1.0,
-    progress: Callable[[str], None] = str,
+    threads: int,
+    seconds: float,
+    progress: Callable[[str], None],
 ) -> DeviceProfile:
     """Return this machine's profile: its MAC/s, and what each coder of this build takes.
 
@@ -80,7 +80,7 @@ def _model_time(file: Path, threads: int, seconds: float) -> ModelTime:
     if not macs:
         raise ModelError(f"{file}: its MACs are not known, or there are none")
     model = open_model(file, threads)
-    (inputs,) = random_inputs(model)
+    inputs = random_inputs(model)[0]
     (ns,) = median_ns([partial(model, *inputs)], seconds)
     return ModelTime(file.stem, macs, _rounded(ns / 1e9), f"{_COMMAND}, {_threads(threads)}")
 

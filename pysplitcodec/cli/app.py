@@ -16,6 +16,7 @@ from pysplitcodec.cli import (
     model_commands,
     profile_command,
     report_command,
+    train_command,
 )
 from pysplitcodec.cli.output import EXIT_CODES
 
@@ -55,6 +56,7 @@ app.command("decode")(codec_commands.decode)
 app.command("inspect")(inspect_command.inspect)
 app.command("export")(export_command.export)
 app.command("split")(model_commands.split)
+app.command("train")(train_command.train)
 app.command("serve")(edge_commands.serve)
 app.command("run")(edge_commands.run)
 app.command("profile")(profile_command.profile)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from rich.live import Live
 
 from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
 from pysplitcodec.errors import ArgumentError
@@ -49,9 +50,14 @@ def profile(
         raise ArgumentError(f"--seconds is {seconds}: expected 0 to {_MOST_SECONDS}")
     from pysplitcodec.bench.device import measure_device
 
-    with messages.status("measuring") as status:
+    # drawn anew by hand: a thread that does would be measured, too
+    with Live("measuring", console=messages, auto_refresh=False, transient=True) as line:
         found = measure_device(
-            name, models or (), threads=threads, seconds=seconds, progress=status.update
+            name,
+            models or (),
+            threads=threads,
+            seconds=seconds,
+            progress=lambda what: line.update(what, refresh=True),
         )
     if output:
         save_devices([found], output)
@@ -82,12 +88,16 @@ def _list(devices: "Iterable[DeviceProfile]", links: "Iterable[Link]", as_json: 
 def _print_device(device: "DeviceProfile") -> None:
     rows = []
     for key in device.sources:
-        value = getattr(device, key)
-        for coder, ns in value.items() if isinstance(value, dict) else [(None, value)]:
-            figure = f"{key} {coder}" if coder else key
-            rows.append((figure, _cell(ns), device.sources[key]))
+        value, source = getattr(device, key), device.sources[key]
+        if isinstance(value, dict):
+            rows += [
+                (f"{key} {coder}", _cell(ns), "the same" if i else source)
+                for i, (coder, ns) in enumerate(value.items())
+            ]
+        else:
+            rows.append((key, _cell(value), source))
     for time in device.model_times:
-        rate = f"{_cell(time.seconds)} s, {_cell(time.macs_per_s)} MAC/s"
+        rate = f"{_cell(time.seconds)} s, {time.macs_per_s / 1e9:.4g} GMAC/s"
         rows.append((f"{time.model}, {time.macs / 1e6:,.1f} M MACs", rate, time.source))
     _print(device, rows)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import os
-import sys
 from collections.abc import Collection, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pysplitcodec.errors import ArgumentError, MissingDependencyError
+from pysplitcodec.errors import ArgumentError
+from pysplitcodec.toml_file import parse
 
 _Profile = TypeVar("_Profile")
 
@@ -30,18 +29,14 @@ def read_tables(path: str | os.PathLike[str] | None, shipped: str) -> dict[str, 
         data = (resources.files(__package__) / shipped).read_bytes()
     else:
         data = Path(path).read_bytes()
-    toml = _toml()
-    try:
-        tables = toml.loads(data.decode("utf-8"))
-    except ValueError as error:  # not UTF-8, or not TOML
-        raise ArgumentError(f"{path} is no TOML: {error}") from None
+    tables = parse(data, path)
     wrong = [name for name, table in tables.items() if not isinstance(table, dict)]
     if wrong or not tables:
         raise ArgumentError(
             f"{path} has {', '.join(wrong) or 'nothing'} at its top: expected one table for each "
             "profile"
         )
-    return dict(tables)
+    return tables
 
 
 def check_keys(
@@ -114,12 +109,3 @@ def _text(text: str) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _toml() -> Any:
-    try:
-        return importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    except ImportError:
-        raise MissingDependencyError(
-            "reading profiles needs tomli before Python 3.11: pip install 'pysplitcodec[cli]'"
-        ) from None

@@ -56,10 +56,13 @@ def image_folders(
     side: int | None = None,
     train_samples: int | None = None,
     test_samples: int | None = None,
+    mirror: bool = True,
 ) -> Data:
     """Images to classify, one folder per class, as folders or as archives that tarfile reads.
 
-    side: images are scaled to this height and width; without it all must have one size.  train_samples, test_samples: use so many, evenly of all classes.
+    side: images are scaled to this height and width; without it all must have one size.
+    train_samples, test_samples: use so many, drawn by a seed of 0.  mirror: whether images may be
+    mirrored for training.
 
     Raises ArgumentError for what cannot be read, or does not fit together.
     """
@@ -68,9 +71,7 @@ def image_folders(
     found = [_read(Path(path), side) for path in (train, test)]
     classes = tuple(sorted({label for images in found for label, _ in images}))
     parts = []
-    for (path, wanted), images in zip(
-        ((train, train_samples), (test, test_samples)), found
-    ):
+    for (path, wanted), images in zip(((train, train_samples), (test, test_samples)), found):
         missing = set(classes) - {label for label, _ in images}
         if missing:
             raise ArgumentError(f"{path} has no images of class {sorted(missing)[0]!r}")
@@ -84,7 +85,7 @@ def image_folders(
         parts.append(samples.first(wanted))
     if parts[0].images.shape[1:] != parts[1].images.shape[1:]:
         raise ArgumentError(f"{train} and {test} have images of different sizes: expected a side")
-    return Data(name, Classification(), classes, *parts)
+    return Data(name, Classification(mirror), classes, *parts)
 
 
 def _read(path: Path, side: int | None) -> list[tuple[str, np.ndarray]]:

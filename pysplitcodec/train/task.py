@@ -36,9 +36,15 @@ class Task(ABC):
 
 
 class Classification(Task):
-    """Targets are int64 [n], the classes; outputs are logits [n, classes]."""
+    """Targets are int64 [n], the classes; outputs are logits [n, classes].
+
+    mirror: whether a mirrored image is still of its class.
+    """
 
     metrics = ("top1",)
+
+    def __init__(self, mirror: bool = True) -> None:
+        self.mirror = mirror
 
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """Cross-entropy."""
@@ -55,11 +61,12 @@ class Classification(Task):
     def vary(
         self, images: Tensor, targets: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Mirror half of the images, and move each by up to an eighth of its side."""
+        """Move each image by up to an eighth of its side; mirror half of them."""
         count, _, height, width = images.shape
         reach = height // 8
-        mirrored = torch.rand(count, generator=generator) < 0.5
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        if self.mirror:
+            mirrored = torch.rand(count, generator=generator) < 0.5
+            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         padded = F.pad(images, (reach, reach, reach, reach))
         offsets = torch.randint(0, 2 * reach + 1, (2, count), generator=generator)
         rows = offsets[0][:, None] + torch.arange(height)

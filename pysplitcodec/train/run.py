@@ -1,0 +1,312 @@
+"""One run of a recipe, from a model to what its split costs and keeps."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import pysplitcodec
+from pysplitcodec.errors import ArgumentError
+from pysplitcodec.splitting import read_graph
+from pysplitcodec.splitting.layers import read_layers
+from pysplitcodec.train import Progress
+from pysplitcodec.train.autoencoder import SplitModel, folded
+from pysplitcodec.train.checkpoint import key_of
+from pysplitcodec.train.data import Data, image_folders
+from pysplitcodec.train.measure import as_array, features_of, metrics
+from pysplitcodec.train.method import Method
+from pysplitcodec.train.models import build_model, put_weights
+from pysplitcodec.train.parts import build_bottleneck, build_method
+from pysplitcodec.train.recipe import DataPart, Recipe, resolve
+from pysplitcodec.train.stage import (
+    DeviceStage,
+    Fit,
+    ServerStage,
+    Stage,
+    WholeStage,
+    run_stage,
+)
+
+FORMAT = 1
+
+
+class Run:
+    """A recipe that is carried out in `folder`; its stages are kept, and found again, in `stages`.
+
+    Stages that depend on the same parts, schedule and data are the same: runs share them by
+    sharing the folder, also at the same time.
+    """
+
+    def __init__(
+        self, recipe: Recipe, folder: Path, stages: Path, progress: Progress | None
+    ) -> None:
+        self.recipe, self.folder, self.stages, self.progress = recipe, folder, stages, progress
+        self.device = _device(recipe.schedule.device)
+        self.bfloat16 = _computes_bfloat16(recipe.schedule.precision, self.device)
+        self.method = build_method(recipe.method)  # before anything slow: its settings may be wrong
+        self.data = load_data(recipe.data)
+        self.depends: dict[str, Any] = {
+            "data": _digest(self.data),
+            "mirror": recipe.data.mirror,
+            "batch": recipe.schedule.batch,
+            "weight_decay": recipe.schedule.weight_decay,
+            "bfloat16": self.bfloat16,
+        }
+        self.step_s: dict[str, float | None] = {}
+
+    def carry_out(self) -> dict[str, Any]:
+        """Train, measure, and write run.json; gives what is in it."""
+        began = time.monotonic()
+        with torch.random.fork_rng():
+            model, whole = self._whole()
+            split = self._split(model)
+            self._stage(DeviceStage("float", split, Method(1)), self._float_key(), dict)
+            calibration = self.data.train.first(self.recipe.data.calibration_samples)
+            method = self.method
+            method.begin(as_array(self._features(split, calibration)))
+            method.to(self.device)
+            method_key = {**method.depends()}
+            if method_key:
+                method_key["name"] = self.recipe.method.name
+            self.depends["method"] = method_key
+            measured = self._stage(
+                DeviceStage("device", split, method), {}, lambda: {"float": self._float(split)}
+            )
+            calibrated = self._features(split, calibration)
+            wire = method.wire(as_array(calibrated))
+            tested = self._features(split, self.data.test)
+            restored = wire.restore(tested)
+            quantized = self._answers(split, restored)
+            payload = wire.payload_bytes(as_array(calibrated), as_array(tested))
+            self.depends["wire"] = wire.describe()
+            retrained = self._stage(
+                ServerStage(split, wire),
+                {},
+                lambda: {"retrained": self._answers(split, restored)},
+            )
+        device_part = nn.Sequential(split.head, folded(split.encoder))
+        found = {
+            **self._about(split, device_part),
+            "feature_shape": list(tested.shape[1:]),
+            "whole": whole,
+            "float": measured["float"],
+            "quantized": quantized,
+            "retrained": retrained["retrained"],
+            "bytes": {name: round(value, 3) for name, value in payload.items()},
+            "recipe": self.recipe.to_dict(),
+            "hours": round((time.monotonic() - began) / 3600, 4),
+        }
+        self.split, self.wire, self.calibrated = split, wire, as_array(calibrated)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "run.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        return found
+
+    def write_halves(self) -> None:
+        """Write head.pt2, tail.pt2 and codec.json, as `splitcodec run` and `serve` take them."""
+        from pysplitcodec.runtime_torch import as_arguments
+        from pysplitcodec.splitting.torch_file import save
+
+        images = self.data.normalized(self.data.test.images[:2])
+        split = self.split.cpu().eval()
+        head = nn.Sequential(split.head, folded(split.encoder)).eval()
+        with torch.no_grad():
+            feature = head(images)
+        for name, half, example in (("head", head, images), ("tail", split.server.eval(), feature)):
+            (self.folder / f"{name}.pt2").write_bytes(save(half, as_arguments(example)))
+        self.wire.save(self.folder, self.calibrated)
+
+    def _whole(self) -> tuple[nn.Module, dict[str, float]]:
+        """The model before it is split, trained if the schedule says so, always with seed 0."""
+        part = self.recipe.model
+        torch.manual_seed(0)
+        model = build_model(part.name, len(self.data.classes), dict(part.options))
+        weights = None if part.weights is None else put_weights(model, resolve(part.weights))
+        model.to(self.device).eval()
+        self.depends["model"] = {"name": part.name, "options": part.options, "weights": weights}
+
+        def measure() -> dict[str, Any]:
+            def answer(images: Tensor) -> Any:
+                return model(self.data.normalized(images))
+
+            return {
+                "whole": metrics(
+                    self.data, self.data.test, answer, self.data.test.images, self.device
+                )
+            }
+
+        about = self._stage(WholeStage(model), {}, measure, seed=0)
+        return model, about["whole"]
+
+    def _split(self, model: nn.Module) -> Any:
+        """The model cut, with a bottleneck that starts by the seed."""
+        example = self.data.normalized(self.data.test.images[:2].to(self.device))
+        self.graph = read_graph(model, example)
+        halves = self.graph.split(self.recipe.split)
+        self.cut = halves.cut
+        torch.manual_seed(self.recipe.schedule.seed)
+        encoder, decoder = build_bottleneck(self.recipe.bottleneck, self.cut.shape[1:])
+        model = SplitModel(halves.head, encoder, decoder, halves.tail)
+        model.to(self.device)
+        return model
+
+    def _float_key(self) -> dict[str, Any]:
+        return {
+            "split": self.cut.name,
+            "bottleneck": asdict(self.recipe.bottleneck),
+            "seed": self.recipe.schedule.seed,
+        }
+
+    def _stage(
+        self,
+        stage: Stage,
+        depends: dict[str, Any],
+        measure: Callable[[], dict[str, Any]],
+        seed: int | None = None,
+    ) -> dict[str, Any]:
+        schedule = self.recipe.schedule
+        fit = Fit(
+            epochs=schedule.epochs[stage.name],
+            learning_rate=schedule.learning_rate[stage.name],
+            weight_decay=schedule.weight_decay,
+            batch=schedule.batch,
+            seed=schedule.seed if seed is None else seed,
+            bfloat16=self.bfloat16,
+            device=self.device,
+        )
+        self.depends.update(depends)
+        self.depends[stage.name] = [fit.epochs, fit.learning_rate]
+        key = key_of(self.depends)
+        path = self.stages / f"{stage.name}-{key[:16]}.safetensors"
+        with _locked(path.with_suffix(".lock")):
+            about = run_stage(stage, self.data, fit, path, key, measure, self.progress)
+        self.step_s[stage.name] = about["step_s"]
+        return about
+
+    def _features(self, split: SplitModel, samples: Any) -> Tensor:
+        return features_of(self.data, split.device, samples, self.device)
+
+    def _float(self, split: SplitModel) -> dict[str, float]:
+        return self._answers(split, self._features(split, self.data.test))
+
+    def _answers(self, split: SplitModel, features: Tensor) -> dict[str, float]:
+        return metrics(self.data, self.data.test, split.answer, features, self.device)
+
+    def _about(self, split: SplitModel, device_part: nn.Module) -> dict[str, Any]:
+        recipe = self.recipe
+        example = self.data.normalized(self.data.test.images[:1].to(self.device))
+        graph = read_graph(device_part.eval(), example)
+        layers = read_layers(graph, [])
+        everything = range(len(layers.operators))
+        return {
+            "format": FORMAT,
+            "method": recipe.method.name,
+            "settings": {**recipe.method.settings, **recipe.bottleneck.settings},
+            "model": recipe.model.name,
+            "data": {
+                "name": self.data.name,
+                "train": len(self.data.train),
+                "test": len(self.data.test),
+                "sha256": self.depends["data"],
+            },
+            "split": self.cut.name,
+            "bottleneck": recipe.bottleneck.name,
+            "cut_shape": list(self.cut.shape[1:]),
+            "bits": recipe.method.bits,
+            "seed": recipe.schedule.seed,
+            "epochs": dict(recipe.schedule.epochs),
+            "learning_rate": dict(recipe.schedule.learning_rate),
+            "metrics": list(self.data.task.metrics),
+            "head": {"macs": layers.macs(everything), "parameters": layers.params(everything)},
+            "step_s": self.step_s,
+            "batch": recipe.schedule.batch,
+            "bfloat16": self.bfloat16,
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+            "command": " ".join(["splitcodec", *sys.argv[1:]]),
+            "commit": _commit(),
+            "version": pysplitcodec.__version__,
+            "torch": torch.__version__,
+            "date": datetime.date.today().isoformat(),
+        }
+
+
+@lru_cache(maxsize=1)
+def _loaded(key: str) -> Data:
+    part = DataPart(**json.loads(key))
+    if part.train is None or part.test is None:
+        raise ArgumentError(f"data {part.name!r} has no train or no test: expected both")
+    return image_folders(
+        resolve(part.train),
+        resolve(part.test),
+        name=part.name,
+        side=part.side,
+        train_samples=part.train_samples,
+        test_samples=part.test_samples,
+        mirror=part.mirror,
+    )
+
+
+def load_data(part: DataPart) -> Data:
+    """The samples of a recipe; those of the last call are kept."""
+    return _loaded(json.dumps(asdict(part), sort_keys=True))
+
+
+def _digest(data: Data) -> str:
+    digest = hashlib.sha256()
+    for samples in (data.train, data.test):
+        for tensor in (samples.images, samples.targets):
+            digest.update(tensor.contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _device(wanted: str) -> str:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError("schedule.device is 'cuda': torch finds none")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _computes_bfloat16(precision: str, device: str) -> bool:
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait until no other process works on a stage."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _commit() -> str | None:
+    """Of the repository that this code lies in, if any."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

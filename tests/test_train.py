@@ -1,0 +1,410 @@
+"""Recipes carried out: stages, interruptions, files, bad input."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from small_net import write_images  # noqa: E402
+
+import pysplitcodec as sc  # noqa: E402
+from pysplitcodec.errors import (  # noqa: E402
+    ArgumentError,
+    CheckpointError,
+    ModelError,
+    SplitError,
+    TrainingError,
+)
+from pysplitcodec.runtime import open_model  # noqa: E402
+from pysplitcodec.train import Recipe, read_recipes, stage, train, train_all  # noqa: E402
+from pysplitcodec.train.models import build_model, put_weights  # noqa: E402
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "kmeans": {},
+    "minmax": {},
+    "bnn+": {"task_weight": 0.8, "exponent": 1},
+    "tcl": {"task_weight": 0.8},
+    "qat": {"per_channel": True},
+    "rate": {"rate_weight": 0.1, "prior": "context"},
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def table(images: Path, method: str = "tcl", bits: int = 2, **parts: Any) -> dict[str, Any]:
+    """A recipe whose run takes about a second."""
+    settings = SETTINGS.get(method, {})
+    return {
+        "model": {"name": "small_net:small_net"},
+        "data": {
+            "name": "bars",
+            "train": str(images / "train"),
+            "test": str(images / "test"),
+            "calibration_samples": 100,
+            "mirror": False,
+        },
+        "split": {"at": "middle"},
+        "method": {"name": method, "bits": bits, **settings},
+        "schedule": {
+            "epochs": {"whole": 6, "float": 2, "device": 2, "server": 1},
+            "batch": 16,
+            "device": "cpu",
+        },
+        **parts,
+    }
+
+
+def recipe(images: Path, *args: Any, **parts: Any) -> Recipe:
+    return Recipe.from_dict(table(images, *args, **parts))
+
+
+@pytest.mark.parametrize("method", SETTINGS)
+def test_run(images: Path, tmp_path: Path, method: str) -> None:
+    run = train(recipe(images, method), tmp_path / "run")
+    assert run == json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (run["method"], run["bits"], run["split"]) == (method, 2, "middle.2")
+    assert run["cut_shape"] == [16, 8, 8]
+    assert run["feature_shape"] == [4, 4, 4]
+    for at in ("whole", "float", "quantized", "retrained"):
+        assert 0.4 <= run[at]["top1"] <= 1
+    assert run["whole"]["top1"] > 0.8  # else there is nothing to lose
+    assert run["bytes"]["pack"] == 16
+    assert all(0 < size <= 16 for size in run["bytes"].values())
+    assert set(run["step_s"]) == {"whole", "float", "device", "server"}
+    # batch norms of the head have four numbers a channel; those of the bottleneck are folded
+    assert run["head"]["parameters"] == (3 * 9 + 1) * 8 + 32 + (8 * 9 + 1) * 16 + 64 + 68 + 148
+
+
+def test_stages_are_shared(images: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+
+    def progress(name: str, *_: Any) -> None:
+        steps.append(name)
+
+    first = train(recipe(images, "kmeans", 1), tmp_path / "a", progress=progress)
+    assert set(steps) == {"whole", "float", "device", "server"}
+    for method, bits, trained in (
+        ("minmax", 1, {"server"}),
+        ("kmeans", 3, {"server"}),
+        ("tcl", 1, {"device", "server"}),
+    ):
+        steps.clear()
+        run = train(recipe(images, method, bits), tmp_path / f"{method}{bits}", progress=progress)
+        assert set(steps) == trained
+        assert run["whole"] == first["whole"]
+    steps.clear()
+    assert train(recipe(images, "kmeans", 1), tmp_path / "a", progress=progress) == first
+    assert not steps
+
+
+def test_seeds_differ_and_repeat(images: Path, tmp_path: Path) -> None:
+    def trained(seed: int, folder: str) -> list[float]:
+        schedule = {**table(images)["schedule"], "seed": seed}
+        where = tmp_path / folder
+        train(recipe(images, schedule=schedule), where / "run")
+        (found,) = (where / "stages").glob("server-*.safetensors")
+        return [float(tensor.double().sum()) for tensor in _tensors(found).values()]
+
+    assert trained(0, "a") == trained(0, "b")
+    assert trained(0, "c") != trained(1, "d")
+
+
+A = ArgumentError
+
+
+class _StopError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("method", ["kmeans", "tcl", "rate"])
+@pytest.mark.parametrize("often", [True, False])
+def test_interrupted_run_gives_the_same(
+    images: Path, tmp_path: Path, method: str, often: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(recipe(images, method), tmp_path / "whole" / "run")
+    monkeypatch.setattr(stage, "_SAVE_EVERY_S", -1.0 if often else 1e9)
+    stops = [("whole", 20), ("float", 9), ("device", 1), ("device", 22), ("server", 7)]
+
+    def progress(name: str, done: int, *_: Any) -> None:
+        if stops and (name, done) == stops[0]:
+            stops.pop(0)
+            raise _StopError
+
+    for _ in range(len(stops)):
+        with pytest.raises(_StopError):
+            train(recipe(images, method), tmp_path / "parts" / "run", progress=progress)
+    parts = train(recipe(images, method), tmp_path / "parts" / "run", progress=progress)
+    assert not stops
+    for name in ("whole", "float", "quantized", "retrained", "bytes"):
+        assert parts[name] == whole[name]
+    for kind in ("whole", "float", "device", "server"):
+        files = [
+            next((tmp_path / at / "stages").glob(f"{kind}-*.safetensors"))
+            for at in ("whole", "parts")
+        ]
+        tensors = [_tensors(file) for file in files]
+        assert files[0].name == files[1].name
+        assert list(tensors[0]) == list(tensors[1])
+        for name, tensor in tensors[0].items():
+            assert torch.equal(tensor, tensors[1][name]), name
+    assert not list((tmp_path / "parts" / "stages").glob("*.part"))
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
+def test_server_stage_leaves_the_device(images: Path, tmp_path: Path) -> None:
+    train(recipe(images, "tcl"), tmp_path / "run")
+    before, after = (
+        _tensors(next((tmp_path / "stages").glob(f"{kind}-*.safetensors")))
+        for kind in ("device", "server")
+    )
+    changed = {n for n, t in after.items() if n in before and not torch.equal(t, before[n])}
+    assert {name.split(".")[1] for name in changed} == {"decoder", "tail"}
+
+
+def test_halves_run(images: Path, tmp_path: Path) -> None:
+    from pysplitcodec.train.run import load_data
+
+    wanted = recipe(images, "rate")
+    run = train(wanted, tmp_path / "run", halves=True)
+    data = load_data(wanted.data)
+    head, tail = (open_model(tmp_path / "run" / f"{half}.pt2") for half in ("head", "tail"))
+    codec = sc.Codec.load(tmp_path / "run" / "codec.json")
+    right = sent = 0
+    for image, target in zip(data.test.images, data.test.targets):
+        (feature,) = head(data.normalized(image[None]).numpy())
+        frame = codec.encode(feature[0])
+        sent += len(frame) - 10
+        (answer,) = tail(codec.decode(frame)[None])
+        right += int(answer[0].argmax() == int(target))
+    assert right / len(data.test) == pytest.approx(run["retrained"]["top1"], abs=1 / 60)
+    assert sent / len(data.test) == pytest.approx(run["bytes"]["context"], abs=0.2)
+
+
+def test_loss_that_is_no_number(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pysplitcodec.train.tcl import TCL
+
+    monkeypatch.setattr(stage, "_SAVE_EVERY_S", -1.0)
+    plain = TCL.forward
+
+    def forward(self: Any, feature: Any, progress: float) -> Any:
+        sent, terms = plain(self, feature, progress)
+        return sent, {"clustering": terms["clustering"] * (math.nan if progress > 0.5 else 1)}
+
+    monkeypatch.setattr(TCL, "forward", forward)
+    with pytest.raises(
+        TrainingError, match=r"loss is nan in stage 'device', epoch 2, step 17 of 30"
+    ) as error:
+        train(recipe(images), tmp_path / "run")
+    (part,) = (tmp_path / "stages").glob("device-*.part")
+    assert str(part) in str(error.value)
+    assert all(torch.isfinite(tensor).all() for tensor in _tensors(part).values())
+    monkeypatch.setattr(TCL, "forward", plain)
+    assert train(recipe(images), tmp_path / "run")["retrained"]
+
+
+def test_checkpoints_of_something_else(images: Path, tmp_path: Path) -> None:
+    train(recipe(images), tmp_path / "a" / "run")
+    schedule = {**table(images)["schedule"], "seed": 7}
+    train(recipe(images, schedule=schedule), tmp_path / "b" / "run")
+    (ours,) = (tmp_path / "a" / "stages").glob("float-*.safetensors")
+    (theirs,) = (tmp_path / "b" / "stages").glob("float-*.safetensors")
+    whole = ours.read_bytes()
+    for content, message in (
+        (theirs.read_bytes(), "another model, data, seed or schedule"),
+        (whole[:1000], "no checkpoint"),
+        (b"", "no checkpoint"),
+        (whole.replace(b'"format":"1"', b'"format":"0"'), "format '0': this version reads 1"),
+    ):
+        ours.write_bytes(content)
+        (tmp_path / "a" / "run" / "run.json").unlink(missing_ok=True)
+        with pytest.raises(CheckpointError, match=message):
+            train(recipe(images), tmp_path / "a" / "run")
+    ours.write_bytes(whole)
+    assert train(recipe(images), tmp_path / "a" / "run")["retrained"]
+
+
+def test_run_of_another_recipe(images: Path, tmp_path: Path) -> None:
+    train(recipe(images), tmp_path / "run")
+    with pytest.raises(ArgumentError, match="another recipe"):
+        train(recipe(images, "kmeans"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"method": {"name": "tcl", "bits": 0}}, A, "bits is 0: expected 1 to 8"),
+        ({"method": {"name": "tcl", "bits": 9}}, A, "bits is 9"),
+        ({"method": {"name": "tcl", "bits": True}}, A, "bits is True"),
+        ({"method": {"name": "tcl", "task_weight": 1.1}}, A, "task_weight is 1.1: "),
+        ({"method": {"name": "tcl", "task_weight": -0.1}}, A, "task_weight is -0.1"),
+        ({"method": {"name": "tcl", "tau": [3]}}, A, "tau is"),
+        ({"method": {"name": "tcl", "tau": [3, 0]}}, A, "tau is"),
+        ({"method": {"name": "tcl", "lambda": 0.5}}, A, "to .tcl.: expected task_weight, tau"),
+        ({"method": {"name": "bnn+", "exponent": 3}}, A, "exponent is 3: expected 1 or 2"),
+        ({"method": {"name": "rate", "prior": "x"}}, A, "prior is 'x'"),
+        ({"method": {"name": "rate", "rate_weight": -1}}, A, "rate_weight is -1"),
+        ({"method": {"name": "magic"}}, A, "method.name is 'magic': expected minmax"),
+        ({"bottleneck": {"name": "magic"}}, A, "bottleneck.name is 'magic'"),
+        ({"bottleneck": {"name": "autoencoder", "stride": 0}}, A, "stride is 0"),
+        ({"bottleneck": {"name": "autoencoder", "last": "relu"}}, A, "last is 'relu'"),
+        ({"split": {"at": "left"}}, SplitError, "send 2 tensors"),
+        ({"split": {"at": "nowhere"}}, SplitError, "nothing named 'nowhere'"),
+        ({"split": {"at": "linear"}}, SplitError, "tail would be empty"),
+        ({"split": {}}, A, "expected `at`"),
+        ({"model": {"name": "resnet21"}}, A, "resnet21"),
+        ({"model": {"name": "small_net:nothing"}}, A, "no such function"),
+        ({"model": {"name": "small_net:write_images"}}, A, "cannot be made"),
+        ({"model": {"weights": "x"}}, A, "no name"),
+        ({"schedule": {"epochs": {"tail": 1}}}, A, "schedule.epochs.tail is not known"),
+        ({"schedule": {"epochs": {"float": -1}}}, A, "epochs.float is -1"),
+        ({"schedule": {"learning_rate": {"float": 0}}}, A, "learning_rate.float is 0"),
+        ({"schedule": {"seed": -1}}, A, "seed is -1"),
+        ({"schedule": {"batch": 1}}, A, "batch is 1"),
+        ({"schedule": {"precision": "int8"}}, A, "precision is 'int8'"),
+        ({"schedule": {"speed": 1}}, A, "schedule.speed is not known"),
+        ({"extra": {}}, A, "recipe.extra is not known"),
+        ({"data": {"name": "x", "train": "/nowhere", "test": "/nowhere"}}, A, "/nowhere"),
+        ({"data": {"name": "x", "train": "$NOT_THERE/x", "test": "x"}}, A, "NOT_THERE"),
+    ],
+)  # fmt: skip
+def test_bad_recipes(
+    images: Path, tmp_path: Path, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    parts = table(images)
+    parts["schedule"]["epochs"] = {"whole": 0}
+    with pytest.raises(error, match=message):
+        train(Recipe.from_dict({**parts, **change}), tmp_path / "run")
+
+
+def test_grid(images: Path, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        f"""
+[model]
+name = "small_net:small_net"
+[data]
+name = "bars"
+train = "{images}/train"
+test = "{images}/test"
+mirror = false
+[split]
+at = "middle"
+[schedule]
+batch = 32
+epochs = {{whole = 1, float = 1, device = 1, server = 1}}
+[grid]
+"method.bits" = [1, 2]
+method = [{{name = "kmeans"}}, {{name = "tcl", task_weight = 0.7}}]
+"schedule.seed" = [3, 4]
+"""
+    )
+    names = [one.name for one in read_recipes(file)]
+    assert len(set(names)) == 8
+    assert "bars-middle-tcl-task_weight0.7-b2-s4" in names
+    begun: list[str] = []
+    runs = train_all(file, tmp_path / "runs", begin=begun.append)
+    assert list(runs) == begun == names
+    assert runs["bars-middle-kmeans-b1-s3"]["bytes"]["pack"] == 8
+    # one whole, two seeds; kmeans of both widths, tcl of each
+    assert len(list((tmp_path / "runs" / "stages").glob("device-*.safetensors"))) == 6
+    assert not list((tmp_path / "runs").glob("*/head.pt2"))
+    assert train_all(file, tmp_path / "runs") == runs
+    file.write_text(file.read_text().replace("[3, 4]", "[3, 3]"))
+    with pytest.raises(ArgumentError, match="twice"):
+        train_all(file, tmp_path / "runs")
+    file.write_text("[grid]\nx = 3\n")
+    with pytest.raises(ArgumentError, match=r"grid\.x is 3"):
+        read_recipes(file)
+    file.write_text("= 3")
+    with pytest.raises(ArgumentError, match="is no TOML"):
+        read_recipes(file)
+
+
+def test_runs_that_another_process_is_at(images: Path, tmp_path: Path) -> None:
+    import fcntl
+
+    parts = table(images, "kmeans", 1)
+    parts["schedule"]["epochs"] = dict.fromkeys(parts["schedule"]["epochs"], 0)
+    file = tmp_path / "recipe.toml"
+    file.write_text(_toml(parts))
+    (name,) = [one.name for one in read_recipes(file)]
+    (tmp_path / name).mkdir()
+    with (tmp_path / name / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert train_all(file, tmp_path) == {}
+    assert list(train_all(file, tmp_path, halves=False)) == [name]
+
+
+def _toml(parts: dict[str, Any]) -> str:
+    def value(one: Any) -> str:
+        if isinstance(one, dict):
+            return "{" + ", ".join(f"{k} = {value(v)}" for k, v in one.items()) + "}"
+        return json.dumps(one)
+
+    return "".join(f"{name} = {value(part)}\n" for name, part in parts.items())
+
+
+def test_weights(tmp_path: Path, data_dir: Path) -> None:
+    from safetensors.torch import save_file
+
+    model = build_model("resnet20", 10, {})
+    file = tmp_path / "weights.safetensors"
+    save_file(model.state_dict(), file)
+    other = build_model("resnet20", 10, {})
+    put_weights(other, file)
+    for name, tensor in other.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
+    with pytest.raises(ModelError, match="does not fit"):
+        put_weights(build_model("resnet32", 10, {}), file)
+    file.write_bytes(b"\0" * 100)
+    with pytest.raises(ModelError, match="does not fit"):
+        put_weights(other, file)
+    stored = data_dir / "resnet-cifar10-pytorch" / "resnet32-d509ac18.th"
+    if not stored.exists():
+        pytest.skip(f"{stored} is missing")
+    assert len(put_weights(build_model("resnet32", 10, {}), stored)) == 64
+
+
+def test_models_by_name() -> None:
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("needs torchvision")
+    x = torch.zeros(1, 3, 64, 64)
+    model = build_model("torchvision:resnet18", 20, {}).eval()
+    assert model(x).shape == (1, 20)
+    with pytest.raises(ArgumentError, match="cannot be made"):
+        build_model("torchvision:resnet18", 20, {"nothing": 1})
+    with pytest.raises(ArgumentError, match="no such function"):
+        build_model("torchvision:resnet1", 20, {})
+
+
+def test_float_numbers_are_those_of_the_halves(images: Path, tmp_path: Path) -> None:
+    """With more levels than the network can tell apart, nothing is lost."""
+    run = train(recipe(images, "kmeans", 8), tmp_path / "run")
+    assert np.isclose(run["quantized"]["top1"], run["float"]["top1"], atol=0.02)
