@@ -28,6 +28,8 @@ LATENCIES = Latencies(
     DeviceProfile("test-board", macs_per_s=2e9, encode_ns_per_element={"context": 500.0})
 )
 
+_SCORES = ("whole", "float", "quantized", "retrained")
+
 
 def _one(rows: list[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
     (found,) = (row for row in rows if all(row[key] == value for key, value in wanted.items()))
@@ -96,6 +98,56 @@ def test_what_was_trained_otherwise_is_another_row(tmp_path):
         "tcl (task_weight=0.5, device epochs=30)",
     }
     assert len(result_tables(rows, "context")) == 2  # other data are not compared
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"task_weight": 0.9, "tau": [3.0, 0.1]}},
+        {"epochs": {"float": 3, "device": 3, "server": 9}},
+        {"learning_rate": None},
+        {"bottleneck": None},
+        {"cut_shape": [1, 2, 3]},
+        {"feature_shape": [1, 2]},
+        {"batch": 64},
+        {"bfloat16": True},
+        {"head": {"macs": 14_000_000, "parameters": 7}},
+        {"data": {"name": "cifar10", "train": 20000, "test": 10000, "sha256": "e7c9"}},
+        {"data": {"name": "cifar10", "train": 20000, "test": 9000}},
+        {"model": "resnet32"},
+        {"metrics": ["top5"], **{key: {"top5": 0.8} for key in _SCORES}},
+        {"split": "layer9"},
+        {"bits": 8},
+        {"method": "tcl2"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_no_two_rows_look_the_same(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = run_examples.write(tmp_path, [_tcl(), {**_tcl(), **change}])
+    rows = read_rows([folder])
+    assert len(rows) == 2
+    places = {
+        (number, label, row["split"], row["bits"])
+        for number, subject in enumerate(subjects(rows))
+        for row, label in zip(subject.rows, subject.labels)
+    }
+    assert len(places) == 2
+    cells = [
+        cell for table in result_tables(rows, "context") for line in table.rows for cell in line
+    ]
+    assert cells.count(f"{rows[0]['bytes']['context']['mean']:.1f}") == 2
+
+
+def test_what_runs_may_lack(tmp_path):
+    first, second = _tcl(), {**_tcl(), "seed": 1}
+    for run in (first, second):
+        for key in ("input_bytes", "learning_rate", "bfloat16"):
+            del run[key]
+    first["step_s"]["float"] = second["commit"] = None  # taken from another run; no repository
+    (row,) = read_rows([run_examples.write(tmp_path, [first, second])])
+    assert set(row["step_s"]) == {"device", "server"}
+    assert row["input_bytes"] is row["bfloat16"] is row["quality"] is None
+    assert origin_table([row]).rows[0][7] == "abc1234, -"
 
 
 def test_files_folders_and_published_rows_are_the_same(folder, tmp_path):
@@ -281,7 +333,9 @@ def test_speed_up_over_both_sides(folder):
 def test_pictures_show_every_row(tmp_path):
     pytest.importorskip("matplotlib", reason="needs the extra 'plot'")
     methods = (*run_examples.METHODS, "channels", "slices")
-    rows = read_rows([run_examples.write(tmp_path / "runs", run_examples.runs(methods))])
+    rows = read_rows(
+        [run_examples.write(tmp_path / "runs", run_examples.runs(methods, (1, 2), (0,)))]
+    )
     files = draw_pictures(rows, LATENCIES, "context", tmp_path)
     kinds = ("latency", "bytes")
     named = [f"{kind}-cifar10-resnet20.{end}" for kind in kinds for end in ("png", "svg")]

@@ -102,7 +102,9 @@ SHARED = {
     "cut_shape": _or_null(_list(_LENGTH)),
     "feature_shape": _or_null(_list(_LENGTH)),
     "epochs": _each(_AMOUNT),
+    "learning_rate": _or_null(_each(_AMOUNT)),
     "batch": _or_null(_LENGTH),
+    "bfloat16": _or_null(_leaf("true or false", lambda value: isinstance(value, bool))),
     "metrics": _list(_TEXT),
     "head": _object(macs=_COUNT, parameters=_COUNT),
 }
@@ -117,7 +119,7 @@ def _measured(share: _Check, amount: _Check) -> dict[str, _Check]:
         "bytes": _each(amount),
         "input_bytes": _or_null(amount),
         "quality": _or_null(amount),
-        "step_s": _each(amount),
+        "step_s": _each(_or_null(amount)),
     }
 
 
@@ -129,7 +131,7 @@ SCORES = ("retrained", "quantized", "float", "whole")
 ORIGIN = {
     "seed": _COUNT,
     "command": _TEXT,
-    "commit": _TEXT,
+    "commit": _or_null(_TEXT),
     "version": _TEXT,
     "torch": _or_null(_TEXT),
     "device": _TEXT,
@@ -144,7 +146,7 @@ _ROW = {
     **_measured(_spread(_SHARE), _spread(_AMOUNT)),
     "runs": _list(_object(**ORIGIN)),
 }
-_MAY_BE_ABSENT = ("quality",)
+_MAY_BE_ABSENT = ("quality", "input_bytes", "learning_rate", "bfloat16")
 
 
 def load(path: Path) -> Any:

@@ -75,7 +75,7 @@ def origin_table(rows: Sequence[Row]) -> Table:
     """Where the figures of each row come from."""
     lines = []
     for row, label in zip(rows, labels(rows)):
-        commits = dict.fromkeys(run["commit"] for run in row["runs"])
+        commits = dict.fromkeys(run["commit"] or _MISSING for run in row["runs"])
         commands = dict.fromkeys(run["command"] for run in row["runs"])
         lines.append(
             [

@@ -149,7 +149,7 @@ def subjects(rows: Sequence[Row]) -> list[Subject]:
             [label for _, label in group],
             {label: colours[label] for _, label in group if label in colours},
         )
-        for (name, train, test, model, _), group in groups.items()
+        for (name, train, test, model, *_), group in groups.items()
     ]
 
 
@@ -209,7 +209,7 @@ def _spreads(values: Sequence[Any]) -> Any:
     if any(value is None for value in values):
         return None
     if isinstance(values[0], dict):
-        kept = [key for key in values[0] if all(key in value for value in values)]
+        kept = [key for key in values[0] if all(v.get(key) is not None for v in values)]
         return {key: spread([value[key] for value in values]) for key in kept}
     return spread(values)
 
@@ -227,7 +227,8 @@ def _refuse_twins(rows: Sequence[Row]) -> None:
 
 def _subject(row: Row) -> tuple[Any, ...]:
     data = row["data"]
-    return data["name"], data["train"], data["test"], row["model"], tuple(row["metrics"])
+    named = data["name"], data["train"], data["test"], row["model"]
+    return *named, tuple(row["metrics"]), json.dumps(data, sort_keys=True)
 
 
 def _place(row: Row, depth: int) -> tuple[Any, ...]:
@@ -239,9 +240,15 @@ def _place(row: Row, depth: int) -> tuple[Any, ...]:
 
 def _variant(row: Row) -> dict[str, Any]:
     """All that may differ between rows of a method at one split point and width, by name."""
-    epochs = {f"{stage} epochs": count for stage, count in row["epochs"].items()}
-    rest = {key: row[key] for key in ("bottleneck", "feature_shape", "batch")}
-    return {**row["settings"], **epochs, **rest}
+    variant = dict(row["settings"])
+    for key in SHARED:
+        if key in ("data", "model", "metrics", "split", "bits", "method", "settings"):
+            continue
+        if isinstance(row[key], dict):
+            variant.update({f"{name} {key}": value for name, value in row[key].items()})
+        else:
+            variant[key] = row[key]
+    return variant
 
 
 def _told(variant: dict[str, Any], names: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ function epochsText({ epochs }) {
 }
 
 function distinct({ runs }, key) {
-  return [...new Set(runs.map((run) => run[key]))].join("; ");
+  return [...new Set(runs.map((run) => run[key] || "none"))].join("; ");
 }
 
 function describeRow(row, state) {
