@@ -88,9 +88,10 @@ def test_files_are_rebuilt_from_the_rows(folder, tmp_path):
 
 def test_bad_input_is_told(folder, tmp_path):
     broken = next(folder.rglob("run.json"))
-    assert "--coder is 'rans': the runs have pack, lzma, context" in run(
-        folder, "--coder", "rans", expect=3
-    ).stderr
+    assert (
+        "--coder is 'rans': the runs have pack, lzma, context"
+        in run(folder, "--coder", "rans", expect=3).stderr
+    )
     assert "raspberry-pi-4" in run(folder, "--device", "abacus", expect=3).stderr
     (tmp_path / "empty").mkdir()
     assert "has no run.json" in run(tmp_path / "empty", expect=3).stderr
