@@ -2,133 +2,55 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import page_browser
 import pytest
 import report_examples
+from page_browser import Opened, centre
+from playwright.sync_api import Browser
 
 from pysplitcodec.report.page import page, write_page
-
-pytest.importorskip("playwright", reason="needs the extra 'test'")
-from playwright.sync_api import Browser, Page, Route, sync_playwright
-
-_CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if _CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=_CHROMIUM, args=list(_FLAGS))
+    with page_browser.launched() as started:
         yield started
-        started.close()
-
-
-@dataclasses.dataclass
-class Opened:
-    """A page in the browser, with what it complained of and asked for."""
-
-    page: Page
-    address: str
-    messages: list[str] = dataclasses.field(default_factory=list)
-    requests: list[str] = dataclasses.field(default_factory=list)
-
-    def count(self, selector: str) -> int:
-        return self.page.locator(selector).count()
-
-    def text(self, selector: str) -> str:
-        return self.page.locator(selector).inner_text()
-
-    def selected(self) -> dict[str, str | None]:
-        """The split point that every view shows as selected; each shows exactly one."""
-        shown: dict[str, str | None] = {}
-        for view in ("#graph", "#chart", "#table"):
-            marked = self.page.locator(f"{view} [data-point][aria-selected=true]")
-            assert marked.count() == 1, view
-            shown[view] = marked.get_attribute("data-point")
-        shown["#detail"] = self.text("#detail-title").removeprefix("Split point ")
-        shown["address"] = self.page.evaluate("location.hash").removeprefix("#point=")
-        return shown
-
-    def assert_selected(self, point: int) -> None:
-        assert set(self.selected().values()) == {str(point)}
-
-    def assert_clean(self) -> None:
-        assert self.messages == []
-        assert [address.partition("#")[0] for address in self.requests] == [self.address]
 
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Any]:
-    """Write a report's page and open it: the network is blocked, and nothing may be asked of it."""
-    opened: list[Opened] = []
-
-    def open_page(report: dict[str, Any], width: int = 1280, scheme: Any = "light") -> Opened:
-        path = tmp_path / f"{len(opened)}.html"
-        write_page(report, path)
-        context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
-        )
-        shown = Opened(context.new_page(), path.as_uri())
-
-        def allow_the_file_alone(route: Route) -> None:
-            if route.request.url.startswith(shown.address):
-                route.continue_()
-            else:
-                route.abort()
-
-        shown.page.route("**/*", allow_the_file_alone)
-        shown.page.on("request", lambda request: shown.requests.append(request.url))
-        shown.page.on("pageerror", lambda error: shown.messages.append(str(error)))
-        shown.page.on(
-            "console",
-            lambda message: (
-                shown.messages.append(message.text)
-                if message.type in ("error", "warning")
-                else None
-            ),
-        )
-        shown.page.goto(shown.address)
-        opened.append(shown)
-        return shown
-
-    yield open_page
-    for shown in opened:
-        shown.assert_clean()
-        shown.page.context.close()
+    with page_browser.opener(browser, tmp_path, write_page) as open_page:
+        yield open_page
 
 
-def _centre(opened: Opened, selector: str) -> tuple[float, float]:
-    box = opened.page.locator(selector).bounding_box()
-    assert box is not None
-    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+def selected(opened: Opened) -> dict[str, str | None]:
+    """The split point that every view shows as selected; each shows exactly one."""
+    shown: dict[str, str | None] = {}
+    for view in ("#graph", "#chart", "#table"):
+        marked = opened.page.locator(f"{view} [data-point][aria-selected=true]")
+        assert marked.count() == 1, view
+        shown[view] = marked.get_attribute("data-point")
+    shown["#detail"] = opened.text("#detail-title").removeprefix("Split point ")
+    shown["address"] = opened.page.evaluate("location.hash").removeprefix("#point=")
+    return shown
+
+
+def assert_selected(opened: Opened, point: int) -> None:
+    assert set(selected(opened).values()) == {str(point)}
 
 
 def test_a_click_on_a_chart_point_selects_it_everywhere(open_page: Any) -> None:
     report = report_examples.residual()
     opened = open_page(report)
     for point in (4, 7, 0):
-        opened.page.mouse.click(*_centre(opened, f"#chart-{point}"))
-        opened.assert_selected(point)
+        opened.page.mouse.click(*centre(opened, f"#chart-{point}"))
+        assert_selected(opened, point)
         wanted = report["split_points"][point]
         assert wanted["name"] in opened.text("#detail")
         assert f"{wanted['elements']:,}".replace(",", "\u202f") in opened.text("#detail")
@@ -139,11 +61,11 @@ def test_a_click_in_the_graph_or_the_table_selects_too(open_page: Any) -> None:
     opened = open_page(report)
     operator = next(item for item in report["operators"] if item["split_point"] == 3)
     opened.page.locator(f"#node-{operator['index']}").click()
-    opened.assert_selected(3)
+    assert_selected(opened, 3)
     opened.page.locator("#table tr[data-point='8']").click()
-    opened.assert_selected(8)
+    assert_selected(opened, 8)
     opened.page.locator("#previous").click()
-    opened.assert_selected(7)
+    assert_selected(opened, 7)
 
 
 def test_the_head_is_what_the_cut_leaves_behind(open_page: Any) -> None:
@@ -160,7 +82,7 @@ def test_a_split_point_of_two_tensors(open_page: Any) -> None:
     report = report_examples.residual()
     opened = open_page(report)
     last = report["split_points"][-1]
-    opened.page.mouse.click(*_centre(opened, f"#chart-{last['index']}"))
+    opened.page.mouse.click(*centre(opened, f"#chart-{last['index']}"))
     assert opened.text("#detail-title") == f"Split point {last['index']}"
     for tensor in last["tensors"]:
         assert tensor["name"] in opened.text("#detail table >> nth=0")
@@ -174,12 +96,12 @@ def test_keys_go_from_split_point_to_split_point(open_page: Any) -> None:
     for view in ("#graph svg", "#chart svg", "#table"):
         opened.page.locator(view).focus()
         opened.page.keyboard.press("Home")
-        opened.assert_selected(0)
+        assert_selected(opened, 0)
         opened.page.keyboard.press("ArrowDown")
         opened.page.keyboard.press("ArrowRight")
-        opened.assert_selected(2)
+        assert_selected(opened, 2)
         opened.page.keyboard.press("ArrowUp")
-        opened.assert_selected(1)
+        assert_selected(opened, 1)
         active = opened.page.locator(view).get_attribute("aria-activedescendant")
         assert view == "#table" or opened.count(f"{view} #{active}[aria-selected=true]") == 1
     assert opened.page.evaluate("document.activeElement.id") == "table"
@@ -189,12 +111,12 @@ def test_the_address_remembers_the_selection(open_page: Any) -> None:
     opened = open_page(report_examples.residual())
     opened.page.locator("#table tr[data-point='5']").click()
     opened.page.reload()
-    opened.assert_selected(5)
+    assert_selected(opened, 5)
     opened.page.evaluate("location.hash = '#point=2'")
     opened.page.wait_for_function(
         "document.getElementById('detail-title').textContent.endsWith(' 2')"
     )
-    opened.assert_selected(2)
+    assert_selected(opened, 2)
     assert len(opened.requests) == 2
     opened.requests.pop()  # it was opened twice
 
@@ -246,7 +168,7 @@ def test_the_table_sorts_by_every_column(open_page: Any) -> None:
     # keys follow the order that is shown
     opened.page.locator("#table").focus()
     opened.page.keyboard.press("End")
-    opened.assert_selected(by_bytes[0])
+    assert_selected(opened, by_bytes[0])
     opened.page.locator("[data-sort=sparsity]").click()
     assert order() == sorted(range(len(points)), key=lambda at: points[at]["sparsity"])
 
@@ -282,8 +204,8 @@ def test_latency_over_a_link(open_page: Any) -> None:
         opened.page.locator("#link").fill(str(slider))
         found.append(fastest(10 ** (4 + slider / 20), slower))
         assert f"split point {found[-1]} has the lowest latency" in opened.text("#summary")
-        ring = _centre(opened, "#chart circle.fastest")
-        assert ring == pytest.approx(_centre(opened, f"#chart-{found[-1]} .halo"), abs=0.5)
+        ring = centre(opened, "#chart circle.fastest")
+        assert ring == pytest.approx(centre(opened, f"#chart-{found[-1]} .halo"), abs=0.5)
     assert found[1] != found[2]  # a slow device does less of it
 
 
@@ -330,7 +252,7 @@ def test_pareto_points_are_those_that_nothing_beats(open_page: Any) -> None:
 def test_tooltips_follow_the_pointer(open_page: Any) -> None:
     report = report_examples.residual()
     opened = open_page(report)
-    opened.page.mouse.move(*_centre(opened, "#chart-4"))
+    opened.page.mouse.move(*centre(opened, "#chart-4"))
     assert report["split_points"][4]["name"] in opened.text("#tooltip")
     opened.page.locator("#model").hover()
     assert not opened.page.locator("#tooltip").is_visible()

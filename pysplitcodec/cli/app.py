@@ -15,6 +15,7 @@ from pysplitcodec.cli import (
     inspect_command,
     model_commands,
     profile_command,
+    report_command,
     train_command,
 )
 from pysplitcodec.cli.output import EXIT_CODES
@@ -59,6 +60,7 @@ app.command("train")(train_command.train)
 app.command("serve")(edge_commands.serve)
 app.command("run")(edge_commands.run)
 app.command("profile")(profile_command.profile)
+app.command("report")(report_command.report)
 app.command("info")(bench_commands.info)
 app.add_typer(bench_commands.bench, name="bench")
 app.add_typer(firmware_commands.firmware, name="firmware")

@@ -185,39 +185,7 @@ function connectControls(report, state, redraw) {
   read();
 }
 
-// ---------------------------------------------------------------- selection
-
-function selector(report, state, views) {
-  const points = report.split_points;
-  const choose = (index) => {
-    state.point = points[Math.min(Math.max(index, 0), points.length - 1)] || null;
-    if (state.point) history.replaceState(null, "", `#point=${state.point.index}`);
-    views.forEach((view) => view.mark());
-  };
-  // order: indices as they are shown, where that is not from first to last
-  choose.byKey = (event, order = points.map(({ index }) => index)) => {
-    const steps = {
-      ArrowDown: 1,
-      ArrowRight: 1,
-      ArrowUp: -1,
-      ArrowLeft: -1,
-      PageDown: 10,
-      PageUp: -10,
-      Home: -Infinity,
-      End: Infinity,
-    };
-    if (!(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey || !order.length)
-      return;
-    event.preventDefault();
-    const at = state.point ? order.indexOf(state.point.index) : -1;
-    choose(order[Math.min(Math.max(at + steps[event.key], 0), order.length - 1)]);
-  };
-  choose.fromAddress = () => {
-    const named = /^#point=(\d+)$/.exec(location.hash);
-    choose(named ? Number(named[1]) : suggested(points, state));
-  };
-  return choose;
-}
+// ---------------------------------------------------------------- start
 
 // What is shown before anything is chosen: the earliest that sends less than the input.
 function suggested(points, state) {
@@ -229,11 +197,12 @@ function suggested(points, state) {
 function start() {
   const report = JSON.parse(document.getElementById("report").textContent);
   const state = stateOf(report);
+  const points = report.split_points;
   const views = [];
-  const choose = selector(report, state, views);
+  const choose = selector(points, state, views, () => suggested(points, state));
   writeHeader(report, state);
   const graph = graphView(report, state, choose);
-  if (report.split_points.length)
+  if (points.length)
     views.push(chartView(report, state, choose), tableView(report, state, choose));
   else document.body.classList.add("unsplittable");
   views.push(detailView(report, state), graph);

@@ -1,9 +1,9 @@
-"""The layer report as one HTML file that works offline.
+"""Reports as single HTML files that work offline; first of all the layer report.
 
-Its parts lie beside this module: page.html with places for the others, page.css and the scripts.
-Names in a report come from model files and may be hostile: here they are JSON in which no markup
-can begin, the scripts make nothing but text of them, and the page's content security policy lets
-no other script, style or address in.
+The parts of pages lie beside this module: page.html has places for the body, the styles and the
+scripts.  Names in a report come from files and may be hostile: here they are JSON in which no
+markup can begin, the scripts make nothing but text of them, and the page's content security policy
+lets no other script, style or address in.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
+# What the scripts of every page build on.
+_SHARED = ("page_format.js", "page_select.js", "page_scatter.js", "page_sorting.js")
 # One script, in this order: page.js starts what the others define.
 _SCRIPTS = (
-    "page_format.js",
     "page_layout.js",
     "page_graph.js",
     "page_chart.js",
@@ -38,9 +39,19 @@ def page(report: Mapping[str, Any]) -> str:
     report: what `splitcodec inspect MODEL --json` prints.  Numbers that are not finite are shown
     like those that were not measured.
     """
-    style = _part("page.css")
-    script = "".join(map(_part, _SCRIPTS))
+    return compose("Split points", "layers", _SCRIPTS, report)
+
+
+def compose(title: str, name: str, scripts: Sequence[str], report: Mapping[str, Any]) -> str:
+    """A page of the body NAME.html and the style NAME.css, with `report` for its scripts.
+
+    Of `scripts` the last starts what the others, and those that all pages share, define.
+    """
+    style = _part("page.css") + _part(f"{name}.css")
+    script = "".join(map(_part, (*_SHARED, *scripts)))
     return Template(_part("page.html")).substitute(
+        title=title,
+        body=_part(f"{name}.html"),
         style=style,
         style_hash=_hash(style),
         script=script,

@@ -1,59 +1,14 @@
 // Bytes of the feature against the share of the computation that the head does.
 
-const NEAR = 28; // a point is meant by a pointer at most this many pixels from it
-
 function chartView(report, state, choose) {
-  const box = document.getElementById("chart");
-  const root = drawing("svg", {
-    role: "listbox",
-    tabindex: "0",
-    "aria-label":
-      "Feature bytes against share of MACs in the head; arrow keys select a split point",
-  });
-  box.append(root);
-  let marks = [];
-
-  const nearest = (event) => {
-    const corner = root.getBoundingClientRect();
-    const distance = ({ x, y }) =>
-      Math.hypot(event.clientX - corner.left - x, event.clientY - corner.top - y);
-    const mark = marks.reduce((a, b) => (a && distance(a) <= distance(b) ? a : b), null);
-    return mark && distance(mark) <= NEAR ? mark : null;
-  };
-  root.addEventListener("pointermove", (event) => {
-    const mark = nearest(event);
-    root.classList.toggle("pointing", Boolean(mark));
-    if (mark) showTooltip(describePoint(mark.point, state), event);
-    else hideTooltip();
-  });
-  root.addEventListener("pointerleave", hideTooltip);
-  root.addEventListener("click", (event) => {
-    const mark = nearest(event);
-    if (mark) choose(mark.point.index);
-  });
-  root.addEventListener("keydown", (event) => choose.byKey(event));
-
-  const view = {
-    draw() {
-      marks = drawChart(root, box.clientWidth, report, state);
+  return scatterView(document.getElementById("chart"), state, choose, {
+    label: "Feature bytes against share of MACs in the head; arrow keys select a split point",
+    describe: (point) => describePoint(point, state),
+    draw(root, width) {
       writeChartKey(report, state);
+      return drawChart(root, width, report, state);
     },
-    mark() {
-      for (const { point, node } of marks) {
-        const chosen = state.point === point;
-        node.setAttribute("aria-selected", chosen);
-        if (!chosen) continue;
-        root.setAttribute("aria-activedescendant", node.id);
-        node.parentNode.append(node); // above its neighbours
-      }
-    },
-  };
-  new ResizeObserver(() => {
-    if (Number(root.getAttribute("width")) === box.clientWidth) return;
-    view.draw();
-    view.mark();
-  }).observe(box);
-  return view;
+  });
 }
 
 function describePoint(point, state) {
@@ -104,54 +59,14 @@ function chartScale(bytes, inputBytes, { left, right, top, bottom }) {
 }
 
 function axes(scale, area, state) {
-  const parts = [];
   const shares =
     area.right - area.left < 420 ? [0, 0.25, 0.5, 0.75, 1] : [0, 0.2, 0.4, 0.6, 0.8, 1];
-  for (const share of shares) {
-    const x = scale.x(share);
-    parts.push(drawing("line", { class: "grid", x1: x, x2: x, y1: area.top, y2: area.bottom }));
-    parts.push(
-      drawing(
-        "text",
-        { class: "tick middle", x, y: area.bottom + 16 },
-        `${Math.round(share * 100)}`,
-      ),
-    );
-  }
-  for (const value of logTicks(scale.low, scale.high)) {
-    const y = scale.y(value);
-    parts.push(drawing("line", { class: "grid", x1: area.left, x2: area.right, y1: y, y2: y }));
-    parts.push(
-      drawing("text", { class: "tick end", x: area.left - 6, y: y + 4 }, bytesText(value)),
-    );
-  }
-  const middle = (area.top + area.bottom) / 2;
-  parts.push(
-    drawing(
-      "text",
-      { class: "title middle", x: (area.left + area.right) / 2, y: area.bottom + 36 },
-      `${state.effort} in the head (%)`,
-    ),
-    drawing(
-      "text",
-      { class: "title middle", transform: `translate(11 ${middle}) rotate(-90)` },
-      "bytes of the feature (log scale)",
-    ),
-  );
-  return parts;
-}
-
-function logTicks(low, high) {
-  const powers = Array.from(
-    { length: Math.ceil(high) - Math.floor(low) + 1 },
-    (_, index) => Math.floor(low) + index,
-  );
-  const ticks = (steps) =>
-    powers
-      .flatMap((power) => steps.map((digit) => digit * 10 ** power))
-      .filter((value) => Math.log10(value) >= low && Math.log10(value) <= high);
-  const fine = [1, 1.5, 2, 3, 4, 5, 7];
-  return [[1], [1, 3], [1, 2, 5]].map(ticks).find((found) => found.length >= 4) || ticks(fine);
+  return grid(area, {
+    across: shares.map((share) => [scale.x(share), `${Math.round(share * 100)}`]),
+    up: logTicks(scale.low, scale.high).map((value) => [scale.y(value), bytesText(value)]),
+    below: `${state.effort} in the head (%)`,
+    beside: "bytes of the feature (log scale)",
+  });
 }
 
 function inputLine(scale, area, state) {

@@ -34,18 +34,6 @@ function detailView(report, state) {
   };
 }
 
-function definitions(pairs) {
-  return element(
-    "dl",
-    { class: "facts" },
-    ...pairs
-      .filter(known)
-      .map(([term, value]) =>
-        element("div", {}, element("dt", {}, term), element("dd", {}, value)),
-      ),
-  );
-}
-
 function facts(point, report, state) {
   const [latency, ratio] = [state.latency(point), state.ofInput(point)];
   const same = known(point.repeats) ? `as split point ${point.repeats}` : null;

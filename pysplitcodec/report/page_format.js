@@ -91,6 +91,18 @@ function plural(count, noun) {
   return `${exactText(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
+function definitions(pairs) {
+  return element(
+    "dl",
+    { class: "facts" },
+    ...pairs
+      .filter(known)
+      .map(([term, value]) =>
+        element("div", {}, element("dt", {}, term), element("dd", {}, value)),
+      ),
+  );
+}
+
 // ---------------------------------------------------------------- tooltip
 
 function showTooltip(lines, event) {
