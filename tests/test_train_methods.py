@@ -110,7 +110,7 @@ def test_nearest_is_what_the_codec_quantises_to(bits: int) -> None:
 
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_straight_through(per_channel: bool) -> None:
-    method = QAT(2, anneal=0, per_channel=per_channel)
+    method = QAT(2, per_channel=per_channel)
     x = features(4, 3, 5, 5)
     method.begin(x.numpy())
     x.requires_grad_()

@@ -11,29 +11,25 @@ from torch import Tensor, nn
 
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.train.levels import look_up, nearest
-from pysplitcodec.train.method import Method, weight
+from pysplitcodec.train.method import Method
 from pysplitcodec.train.wire import CentroidWire, Wire
 
 
 class QAT(Method):
     """What the server gets while training is what it will get: centroids.
 
-    Gradients pass the quantiser as if it were not there, and move the centroids.
-
-    anneal: the share of the stage in which features are drawn from what they are to their
-    centroids, evenly; at 0 they are quantised at once, which costs more steps to learn.
-    per_channel: whether channels have codebooks of their own.
+    Gradients pass the quantiser as if it were not there, and move the centroids.  per_channel:
+    whether channels have codebooks of their own.
     """
 
-    def __init__(self, bits: int, *, anneal: float = 0.5, per_channel: bool = False) -> None:
+    def __init__(self, bits: int, *, per_channel: bool = False) -> None:
         super().__init__(bits)
-        self.anneal = weight("anneal", anneal, 1)
         self.per_channel = per_channel
         self.levels = nn.Parameter(torch.empty(0))
 
     def depends(self) -> dict[str, Any]:
         """As `Method.depends`."""
-        return {"bits": self.bits, "anneal": self.anneal, "per_channel": self.per_channel}
+        return {"bits": self.bits, "per_channel": self.per_channel}
 
     def begin(self, features: NDArray[np.float32]) -> None:
         """Start at the centroids of k-means."""
@@ -49,14 +45,10 @@ class QAT(Method):
         return self.levels.sort(-1).values
 
     def forward(self, feature: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `Method.forward`: the nearest centroids, or what is on the way to them."""
+        """As `Method.forward`: the nearest centroids."""
         centroids = self.centroids()
-        return self.drawn(feature, nearest(feature, centroids), centroids, progress), {}
-
-    def drawn(self, feature: Tensor, indices: Tensor, centroids: Tensor, progress: float) -> Tensor:
-        """The feature, so far drawn to its centroids; its gradient is that of what is given."""
-        share = 1.0 if progress >= self.anneal else progress / self.anneal
-        return share * look_up(indices, centroids) + (feature - share * feature.detach())
+        values = look_up(nearest(feature, centroids), centroids)
+        return values + (feature - feature.detach()), {}
 
     def wire(self, features: NDArray[np.float32]) -> Wire:
         """As `Method.wire`: the learned centroids."""

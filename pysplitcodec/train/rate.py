@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pysplitcodec.errors import ArgumentError
-from pysplitcodec.train.levels import gap, nearest
+from pysplitcodec.train.levels import gap, look_up, nearest
 from pysplitcodec.train.method import weight
 from pysplitcodec.train.qat import QAT
 
@@ -36,10 +36,9 @@ class Rate(QAT):
         *,
         rate_weight: float = 0.3,
         prior: Prior = "channel",
-        anneal: float = 0.5,
         per_channel: bool = False,
     ) -> None:
-        super().__init__(bits, anneal=anneal, per_channel=per_channel)
+        super().__init__(bits, per_channel=per_channel)
         self.rate_weight = weight("rate_weight", rate_weight)
         if prior not in ("channel", "context"):
             raise ArgumentError(f"prior is {prior!r}: expected 'channel' or 'context'")
@@ -60,7 +59,8 @@ class Rate(QAT):
         """As `Method.forward`: the nearest centroids, and the bits per element."""
         centroids = self.centroids()
         indices = nearest(feature, centroids)
-        sent = self.drawn(feature, indices, centroids, progress)
+        values = look_up(indices, centroids)
+        sent = values + (feature - feature.detach())
         shares = assignment(feature, centroids)
         if self.context is None:
             mean = shares.mean((0, 2, 3))  # [c, k]
