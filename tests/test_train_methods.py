@@ -116,14 +116,21 @@ def test_straight_through(per_channel: bool) -> None:
     x.requires_grad_()
     sent, terms = method(x, 0.0)
     assert not terms
-    (sent * torch.arange(x.numel()).view(x.shape)).sum().backward()
-    assert torch.equal(x.grad, torch.arange(x.numel()).view(x.shape).float())
+    weights = torch.arange(1.0, x.numel() + 1).view(x.shape)
+    (sent * weights).sum().backward()
+    centroids = method.centroids().detach()
+    table = centroids if per_channel else centroids.expand(3, 4)
+    low, high = (table[None, :, [i], None] for i in (0, -1))
+    reach = (high - low) / 6
+    passes = (x > low - reach) & (x < high + reach)
+    assert 0.5 < passes.float().mean() < 1
+    assert torch.equal(x.grad, weights * passes)
     indices = nearest(x, method.centroids())
     # a centroid's gradient is the sum over what it stands for
     first = indices == 0
     if per_channel:
         first[:, 1:] = False
-    wanted = torch.arange(x.numel()).view(x.shape)[first].sum()
+    wanted = weights[first].sum()
     assert method.levels.grad.flatten()[0] == wanted
     assert torch.allclose(method.wire(x.detach().numpy()).restore(x), sent.detach(), atol=1e-6)
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pysplitcodec.errors import ArgumentError
-from pysplitcodec.train.levels import gap, look_up, nearest
+from pysplitcodec.train.levels import gap, nearest
 from pysplitcodec.train.method import weight
-from pysplitcodec.train.qat import QAT
+from pysplitcodec.train.qat import QAT, straight_through
 
 Prior = Literal["channel", "context"]
 
@@ -59,8 +59,7 @@ class Rate(QAT):
         """As `Method.forward`: the nearest centroids, and the bits per element."""
         centroids = self.centroids()
         indices = nearest(feature, centroids)
-        values = look_up(indices, centroids)
-        sent = values + (feature - feature.detach())
+        sent = straight_through(feature, indices, centroids)
         shares = assignment(feature, centroids)
         if self.context is None:
             mean = shares.mean((0, 2, 3))  # [c, k]
