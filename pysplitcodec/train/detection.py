@@ -17,6 +17,7 @@ from pysplitcodec.train.task import Task
 # TTFNet's: the share of an object's sides that its Gaussian spans; the weight of the boxes' loss.
 _SPAN = 0.54
 _BOX_WEIGHT = 5.0
+_LEAST = 0.01  # what scores less is not taken as found
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,11 @@ class Detection(Task):
         """COCO's average precision: see `average_precision`."""
         found, targets = [], []
         for outputs, wanted in answers:
-            found.extend(self.decode(outputs).cpu().numpy())
+            found.extend(rows[rows[:, 5] > _LEAST] for rows in self.decode(outputs).cpu().numpy())
             targets.extend(wanted.cpu().numpy())
         return average_precision(found, targets)
 
-    def decode(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Any) -> Tensor:
         """The best detections, float32 [n, at most 100, 6]: class, x0, y0, x1, y1, score.
 
         A place finds a class that none of its eight neighbours scores higher, as in CenterNet:
