@@ -121,6 +121,40 @@ def test_unsplit(images: Path, tmp_path: Path) -> None:
     assert served["split"] is served["bits"] is served["retrained"] is None
 
 
+@pytest.mark.skipif(importlib.util.find_spec("pycocotools") is None, reason="needs pycocotools")
+def test_detector(tmp_path: Path) -> None:
+    """Shapes are found by a detector that is cut in its backbone."""
+    parts = {
+        "model": {"name": "pysplitcodec.train.detector:shape_detector"},
+        "data": {
+            "name": "shapes",
+            "task": "detection",
+            "side": 32,
+            "train_samples": 256,
+            "test_samples": 40,
+            "calibration_samples": 100,
+        },
+        "split": {"at": "backbone.stage2"},
+        "method": {"name": "tcl", "bits": 3},
+        "schedule": {
+            "epochs": {"whole": 8, "float": 2, "device": 1, "server": 1},
+            "batch": 16,
+            "device": "cpu",
+        },
+    }
+    run = train(Recipe.from_dict(parts), tmp_path / "run")
+    assert run["metrics"] == ["mAP50", "mAP50-95"]
+    assert run["cut_shape"] == [32, 8, 8]
+    assert run["feature_shape"] == [8, 4, 4]
+    for at in ("whole", "float", "quantized", "retrained"):
+        assert 0 <= run[at]["mAP50-95"] <= run[at]["mAP50"] <= 1
+    (log,) = (tmp_path / "stages").glob("whole-*.jsonl")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert lines[-1]["task"] < 0.7 * lines[0]["task"]
+    assert lines[-1]["mAP50"] == run["whole"]["mAP50"] > 0
+    assert set(run["bytes"]) == {"pack", "lzma", "range", "context"}
+
+
 def test_stages_are_shared(images: Path, tmp_path: Path) -> None:
     steps: list[str] = []
 
@@ -320,6 +354,8 @@ def test_run_of_another_recipe(images: Path, tmp_path: Path) -> None:
         ({"schedule": {"precision": "int8"}}, A, "precision is 'int8'"),
         ({"schedule": {"speed": 1}}, A, "schedule.speed is not known"),
         ({"extra": {}}, A, "recipe.extra is not known"),
+        ({"data": {"name": "x"}}, A, "data .x. has no train or no test"),
+        ({"data": {"name": "shapes", "task": "x"}}, A, "task is 'x'"),
         ({"data": {"name": "x", "train": "/nowhere", "test": "/nowhere"}}, A, "/nowhere"),
         ({"data": {"name": "x", "train": "$NOT_THERE/x", "test": "x"}}, A, "NOT_THERE"),
     ],

@@ -28,7 +28,10 @@ class ModelPart:
 
 @dataclass(frozen=True)
 class DataPart:
-    """train, test: as for `data.image_folders`; without them "shapes" is generated.
+    """train, test: as for `data.image_folders`.
+
+    Without them the name must be "shapes", for generated images, and the task "classification" or
+    "detection": see `shapes.shapes`.
 
     calibration_samples: of the training samples, those that codebooks and coders learn from.
     """
@@ -36,6 +39,7 @@ class DataPart:
     name: str
     train: str | None = None
     test: str | None = None
+    task: str = "classification"
     side: int | None = None
     train_samples: int | None = None
     test_samples: int | None = None

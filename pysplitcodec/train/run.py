@@ -32,6 +32,7 @@ from pysplitcodec.train.method import Method
 from pysplitcodec.train.models import build_model, put_weights
 from pysplitcodec.train.parts import UNSPLIT, build_bottleneck, build_method, measure_unsplit
 from pysplitcodec.train.recipe import DataPart, Recipe, resolve
+from pysplitcodec.train.shapes import shapes
 from pysplitcodec.train.stage import (
     DeviceStage,
     Fit,
@@ -264,8 +265,19 @@ class Run:
 @lru_cache(maxsize=1)
 def _loaded(key: str) -> Data:
     part = DataPart(**json.loads(key))
+    if part.train is None and part.test is None and part.name == "shapes":
+        counts = {"train_samples": part.train_samples, "test_samples": part.test_samples}
+        chosen = {"side": part.side, **counts}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return shapes(part.task, **given)
     if part.train is None or part.test is None:
-        raise ArgumentError(f"data {part.name!r} has no train or no test: expected both")
+        raise ArgumentError(
+            f"data {part.name!r} has no train or no test: expected both, or the name 'shapes'"
+        )
+    if part.task != "classification":
+        raise ArgumentError(
+            f"data.task is {part.task!r}: images in folders are for 'classification'"
+        )
     return image_folders(
         resolve(part.train),
         resolve(part.test),
