@@ -38,7 +38,7 @@ EXPORT := litert-torch==0.10.0 litert-converter==0.5.0 ai-edge-quantizer==0.10.0
 
 $(VENV)/.torch: $(VENV)/.installed
 	@$(PIP) $(TORCH_NEEDS) && $(PIP) --no-deps --retries 1 $(TORCH) \
-		&& $(PIP) --no-deps torchvision==0.28.0 && $(PIP) --no-deps $(EXPORT) \
+		&& $(PIP) --no-deps torchvision==0.28.0 timm==1.0.31 huggingface_hub==2.4.0 && $(PIP) --no-deps $(EXPORT) \
 		|| echo "Going on without; the tests that need torch, or to export its models, are skipped." >&2
 	@touch $@
 

@@ -470,6 +470,16 @@ def test_models_by_name() -> None:
         build_model("torchvision:resnet1", 20, {})
 
 
+def test_models_of_timm() -> None:
+    for package in ("torchvision", "timm"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    model = build_model("timm:mobilenetv3_small_100", 20, {}).eval()
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 20)
+    with pytest.raises(ArgumentError, match="cannot be made"):
+        build_model("timm:nothing", 20, {})
+
+
 def test_float_numbers_are_those_of_the_halves(images: Path, tmp_path: Path) -> None:
     """With more levels than the network can tell apart, nothing is lost."""
     run = train(recipe(images, "kmeans", 8), tmp_path / "run")

@@ -36,6 +36,7 @@ def build_model(name: str, classes: int, options: dict[str, Any]) -> nn.Module:
         make = getattr(torchvision_models(), function, None)
         return _called(name, make, {"weights": None, "num_classes": classes, **options})
     if module == "timm":
+        torchvision_models()  # which timm imports
         make = _imported("timm").create_model
         return _called(name, make, {"model_name": function, "num_classes": classes, **options})
     return _called(
