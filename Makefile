@@ -32,13 +32,14 @@ $(VENV)/.installed: $(SOURCES) scripts/system-packages
 # extra "export" brings, these are enough, and half as much.
 TORCH := torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
 TORCH_NEEDS := filelock fsspec jinja2 networkx setuptools 'sympy>=1.13.3' typing-extensions
+MODELS := torchvision==0.28.0 timm==1.0.31 huggingface_hub==2.4.0
 EXPORT := litert-torch==0.10.0 litert-converter==0.5.0 ai-edge-quantizer==0.10.0 torchao==0.18.0 \
 	jax==0.10.2 jaxlib==0.10.2 opt_einsum==3.4.0 immutabledict==4.3.1 absl-py==2.5.1 \
 	onnxscript==0.7.2 onnx-ir==1.1.0 scipy
 
 $(VENV)/.torch: $(VENV)/.installed
 	@$(PIP) $(TORCH_NEEDS) && $(PIP) --no-deps --retries 1 $(TORCH) \
-		&& $(PIP) --no-deps torchvision==0.28.0 timm==1.0.31 huggingface_hub==2.4.0 && $(PIP) --no-deps $(EXPORT) \
+		&& $(PIP) --no-deps $(MODELS) && $(PIP) --no-deps $(EXPORT) \
 		|| echo "Going on without; the tests that need torch, or to export its models, are skipped." >&2
 	@touch $@
 
