@@ -185,6 +185,12 @@ def test_images_without_objects_give_a_loss() -> None:
     assert (outputs.grad[:, :3] > 0).all() and not outputs.grad[:, 3:].any()
 
 
+def test_an_object_that_is_missed_entirely_is_still_learned() -> None:
+    outputs = torch.full((2, 7, 16, 16), -40.0, requires_grad=True)
+    TASK.loss(outputs, TARGETS).backward()
+    assert outputs.grad.isfinite().all() and outputs.grad[0, 0, 3, 3] < -0.1
+
+
 def test_a_place_belongs_to_the_smaller_object() -> None:
     """Two objects about one middle: boxes there are to be those of the smaller, whatever order."""
     small, large = [0.0, 24, 24, 40, 40], [1.0, 2, 2, 62, 62]
@@ -238,6 +244,11 @@ def test_variations_mirror_images_and_boxes() -> None:
 def test_outputs_that_do_not_fit(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         TASK.loss(torch.zeros(shape), TARGETS)
+
+
+def test_outputs_that_are_no_tensor() -> None:
+    with pytest.raises(ArgumentError, match="expected"):
+        TASK.decode((torch.zeros(2, 7, 16, 16),))
 
 
 # --- detectors ---------------------------------------------------------------------------------

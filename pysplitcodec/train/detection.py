@@ -57,11 +57,11 @@ class Detection(Task):
         # what padding would add is zero, to any class
         index = kinds.clamp(min=0)[..., None, None].expand_as(near)
         wanted = torch.zeros_like(logits).scatter_reduce(1, index, near, "amax")
-        found = logits.sigmoid().clamp(1e-4, 1 - 1e-4)
+        found = logits.sigmoid()
         focal = torch.where(
             wanted == 1,
-            (1 - found) ** 2 * found.log(),
-            (1 - wanted) ** 4 * found**2 * (1 - found).log(),
+            (1 - found) ** 2 * F.logsigmoid(logits),
+            (1 - wanted) ** 4 * found**2 * F.logsigmoid(-logits),
         )
         classes_loss = -focal.sum() / (wanted == 1).sum().clamp(min=1)
 
@@ -114,7 +114,7 @@ class Detection(Task):
         return torch.where(mirrored[:, None, None, None], images.flip(3), images), flipped
 
     def _stride(self, outputs: Any) -> int:
-        shape = tuple(outputs.shape)
+        shape = tuple(getattr(outputs, "shape", ()))
         height, width = self.size
         if len(shape) != 4 or shape[1] < 5 or height % shape[2] or width % shape[3]:
             raise ArgumentError(

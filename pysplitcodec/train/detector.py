@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 
-from torch import nn
+from torch import Tensor, nn
 
 from pysplitcodec.errors import ArgumentError
 
@@ -50,14 +50,14 @@ def shape_detector(classes: int) -> nn.Module:
     """
     stages = {
         "stage1": nn.Sequential(_convolution(3, 16, 2)),
-        "stage2": nn.Sequential(_convolution(16, 32, 2), Residual(32)),
-        "stage3": nn.Sequential(_convolution(32, 64, 2), Residual(64)),
-        "stage4": nn.Sequential(Residual(64), Residual(64)),
+        "stage2": nn.Sequential(_convolution(16, 32, 2), _Residual(32)),
+        "stage3": nn.Sequential(_convolution(32, 64, 2), _Residual(64)),
+        "stage4": nn.Sequential(_Residual(64), _Residual(64)),
     }
     return detector_on(nn.Sequential(OrderedDict(stages)), 64, 8, classes)
 
 
-class Residual(nn.Module):
+class _Residual(nn.Module):
     """Two convolutions beside a shortcut (He et al. 2016, arXiv 1512.03385)."""
 
     def __init__(self, channels: int) -> None:
@@ -67,7 +67,7 @@ class Residual(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
 
-    def forward(self, x):  # type: ignore[no-untyped-def]
+    def forward(self, x: Tensor) -> Tensor:
         return self.relu(x + self.norm2(self.conv2(self.conv1(x))))
 
 

@@ -63,8 +63,11 @@ def shapes(
         targets = np.full((count, _MOST, 5), -1, np.float32)
         for i in range(count):
             rng = np.random.default_rng([seed, part, i])
-            objects = 1 if task == "classification" else int(rng.integers(1, _MOST + 1))
-            images[i], found = _image(rng, side, objects)
+            if task == "classification":
+                images[i], found = _image(rng, side, 1, (0.18, 0.38))
+            else:
+                objects = int(rng.integers(1, _MOST + 1))
+                images[i], found = _image(rng, side, objects, (0.08, 0.22))
             targets[i, : len(found)] = found
         wanted = torch.from_numpy(targets)
         if task == "classification":
@@ -74,15 +77,18 @@ def shapes(
 
 
 def _image(
-    rng: np.random.Generator, side: int, objects: int
+    rng: np.random.Generator, side: int, objects: int, radii: tuple[float, float]
 ) -> tuple[NDArray[np.uint8], list[tuple[float, ...]]]:
-    """An image [3, side, side] and its targets; fewer than `objects` where there is no room."""
+    """An image [3, side, side] and its targets; fewer than `objects` where there is no room.
+
+    radii: the least and the greatest, as shares of the side.
+    """
     image = _texture(rng, side)
     placed: list[tuple[float, float, float]] = []
     targets: list[tuple[float, ...]] = []
     for _ in range(objects):
         for _ in range(10):
-            radius = side * rng.uniform(0.08, 0.22)
+            radius = side * rng.uniform(*radii)
             x, y = rng.uniform(radius + 1, side - radius - 1, 2)
             if all(np.hypot(x - u, y - v) > 0.9 * (radius + r) for u, v, r in placed):
                 break
@@ -94,19 +100,19 @@ def _image(
         # a colour at some distance from what it lies on, itself uneven, and not quite opaque
         behind = (image * cover).sum((1, 2)) / cover.sum()
         direction = np.abs(rng.normal(size=3)) * np.where(behind > 128, -1, 1)
-        colour = behind + direction / np.linalg.norm(direction) * rng.uniform(35, 120)
+        colour = behind + direction / np.linalg.norm(direction) * rng.uniform(60, 160)
         shade = colour[:, None, None] + 0.3 * (_texture(rng, side) - 128)
         image += 0.85 * cover * (shade - image)
         columns, rows = (np.flatnonzero((cover > 0.5).any(axis)) for axis in (0, 1))
         targets.append((kind, columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-    image += rng.normal(0, rng.uniform(4, 16), image.shape)
+    image += rng.normal(0, rng.uniform(3, 12), image.shape)
     return image.clip(0, 255).round().astype(np.uint8), targets
 
 
 def _texture(rng: np.random.Generator, side: int) -> NDArray[Any]:
     """Noise of three scales [3, side, side] about a random colour."""
     image = np.repeat(rng.uniform(60, 196, 3), side * side).reshape(3, side, side)
-    for cells, deviation in ((2, 20), (5, 16), (13, 10)):
+    for cells, deviation in ((2, 20), (5, 10), (13, 6)):
         # between the points of a coarse grid, linearly
         at = np.linspace(0, cells - 1e-6, side)
         low, share = at.astype(int), at % 1
