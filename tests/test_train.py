@@ -100,7 +100,8 @@ def test_bottlenet(images: Path, tmp_path: Path) -> None:
         "method": {"name": "bottlenet", "bits": 8, "quality": 60},
         "bottleneck": {"name": "bottlenet", "channels": 3, "stride": 2},
     }
-    run = train(recipe(images, **parts), tmp_path / "run", halves=True)
+    wanted = Recipe.from_dict({**table(images), **parts})
+    run = train(wanted, tmp_path / "run", halves=True)
     assert run["feature_shape"] == [3, 4, 4]
     assert set(run["bytes"]) == {"jpeg"}
     assert run["settings"] == {"quality": 60, "channels": 3, "stride": 2}
