@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pysplitcodec.errors import (  # noqa: E402
     TrainingError,
 )
 from pysplitcodec.runtime import open_model  # noqa: E402
+from pysplitcodec.toml_file import parse  # noqa: E402
 from pysplitcodec.train import Recipe, read_recipes, stage, train, train_all  # noqa: E402
 from pysplitcodec.train.models import build_model, put_weights  # noqa: E402
 
@@ -412,6 +414,34 @@ method = [{{name = "kmeans"}}, {{name = "tcl", task_weight = 0.7}}]
     file.write_text("= 3")
     with pytest.raises(ArgumentError, match="is no TOML"):
         read_recipes(file)
+
+
+def test_shipped_recipes() -> None:
+    """Those of bench/recipes, and the one in the documentation."""
+    from pysplitcodec.train.parts import UNSPLIT, build_bottleneck, build_method
+
+    root = Path(__file__).parents[1]
+    files = sorted((root / "bench" / "recipes").glob("*.toml"))
+    recipes = [one for file in files for one in read_recipes(file)]
+    assert len({one.name for one in recipes}) == len(recipes) > 200
+    (example,) = re.findall(r"```toml\n(.*?)```", _training_page(), re.DOTALL)[:1]
+    recipes.append(Recipe.from_dict(parse(example.encode(), "docs/training.md")))
+    for one in recipes:
+        build_bottleneck(one.bottleneck, (64, 16, 16))
+        if one.method.name not in UNSPLIT:
+            build_method(one.method)
+
+
+def test_documented_names() -> None:
+    from pysplitcodec.train.parts import BOTTLENECKS, METHODS, UNSPLIT
+
+    prose = re.sub(r"```.*?```", "", _training_page(), flags=re.DOTALL)
+    named = set(re.findall(r"`([^`]+)`", prose))
+    assert {*BOTTLENECKS, *METHODS, *UNSPLIT} <= named
+
+
+def _training_page() -> str:
+    return (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
 
 
 def test_runs_that_another_process_is_at(images: Path, tmp_path: Path) -> None:
