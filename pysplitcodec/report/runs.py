@@ -25,7 +25,7 @@ from pysplitcodec.report.run_schema import (
 )
 
 # In this order in tables; others come after them, by name.
-_METHODS = ("minmax", "kmeans", "bnn+", "bottlenet", "qat", "rate", "tcl", "tcl-rate")
+_METHODS = ("minmax", "kmeans", "bnn+", "bottlenet", "qat", "rate", "tcl")
 # Of methods, as they come; legible on light and dark ground, and apart for the colour-blind.
 _COLOURS = (
     "#0072b2",
