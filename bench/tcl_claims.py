@@ -40,7 +40,7 @@ def print_subject(rows: list[Row]) -> None:
     tcl = {(r["split"], r["bits"]): r for r in rows if r["method"] == "tcl" and not r["settings"]}
     print(
         "| bits | method | accuracy | over seeds | gain over k-means | lost against float "
-        "| LZMA bytes | context bytes | context / TCL's LZMA |\n|---|---|---|---|---|---|---|---|---|"
+        "| LZMA bytes | context bytes | context / TCL's LZMA |\n" + "|---" * 9 + "|"
     )
     names = labels(rows)
     for bits in sorted({row["bits"] for row in rows}):
