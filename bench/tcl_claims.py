@@ -37,7 +37,8 @@ def print_subject(rows: list[Row]) -> None:
     """One table: a line for each method and width that all split points have."""
     splits = {row["split"] for row in rows}
     base = {(r["split"], r["bits"]): r for r in rows if r["method"] == "kmeans"}
-    tcl = {(r["split"], r["bits"]): r for r in rows if r["method"] == "tcl" and not r["settings"]}
+    plainest = sorted(rows, key=lambda r: -len(r["settings"]))
+    tcl = {(r["split"], r["bits"]): r for r in plainest if r["method"] == "tcl"}
     print(
         "| bits | method | accuracy | over seeds | gain over k-means | lost against float "
         "| LZMA bytes | context bytes | context / TCL's LZMA |\n" + "|---" * 9 + "|"

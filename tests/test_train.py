@@ -105,6 +105,7 @@ def test_bottlenet(images: Path, tmp_path: Path) -> None:
     wanted = Recipe.from_dict({**table(images), **parts})
     run = train(wanted, tmp_path / "run", halves=True)
     assert run["feature_shape"] == [3, 4, 4]
+    assert run["bits"] is None
     assert set(run["bytes"]) == {"jpeg"}
     assert run["settings"] == {"quality": 60, "channels": 3, "stride": 2}
     assert run["retrained"]["top1"] > 0.6

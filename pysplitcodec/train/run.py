@@ -126,7 +126,7 @@ class Run:
             "bottleneck": recipe.bottleneck.name,
             "cut_shape": list(self.cut.shape[1:]),
             "feature_shape": list(tested.shape[1:]),
-            "bits": recipe.method.bits,
+            "bits": wire.bits,
             "head": self._cost(nn.Sequential(split.head, folded(split.encoder))),
             "float": device["float"],
             "quantized": quantized,

@@ -20,7 +20,12 @@ Floats = NDArray[np.float32]
 
 
 class Wire(ABC):
-    """Codes features of one shape [c, h, w]; nothing in it is trained any more."""
+    """Codes features of one shape [c, h, w]; nothing in it is trained any more.
+
+    bits: width of an index, None where there are no centroids.
+    """
+
+    bits: int | None = None
 
     @abstractmethod
     def restore(self, features: Tensor) -> Tensor:
@@ -44,6 +49,7 @@ class CentroidWire(Wire):
 
     def __init__(self, codebooks: Codebook | Sequence[Codebook], shape: Sequence[int]) -> None:
         self.plain = Codec(codebooks, "pack", shape=tuple(shape), channel_axis=0)
+        self.bits = self.plain.bits
 
     def restore(self, features: Tensor) -> Tensor:
         """As `Wire.restore`: quantised and looked up by the core."""
