@@ -52,6 +52,8 @@ def test_train(recipe: Path, tmp_path: Path) -> None:
     env = {**MODELS, "IMAGES": str(tmp_path / "images")}
     done = run("train", recipe, "-o", tmp_path / "runs", "--threads", 1, env=env)
     assert "bars-middle-tcl-b1-s0" in done.stdout
+    stages = [line.split(":")[0].strip() for line in done.stderr.splitlines() if ": loss" in line]
+    assert stages == ["whole", "float", "device", "server"]
     folder = tmp_path / "runs" / "bars-middle-tcl-b1-s0"
     found = json.loads((folder / "run.json").read_text())
     assert f"{found['retrained']['top1']:.4f}" in done.stdout
@@ -63,6 +65,15 @@ def test_train(recipe: Path, tmp_path: Path) -> None:
     image = next((tmp_path / "images" / "test" / "rising").iterdir())
     run("inspect", folder / "head.pt2", "--no-time")
     assert image.exists()
+
+
+def test_train_without_a_split(recipe: Path, tmp_path: Path) -> None:
+    text = recipe.read_text().replace('[split]\nat = "middle"\n', "").replace("bits = 1\n", "")
+    recipe.write_text(text.replace('"tcl"', '"on-server"\nmax_drop = 0.1'))
+    env = {**MODELS, "IMAGES": str(tmp_path / "images")}
+    done = run("train", recipe, "-o", tmp_path / "runs", "--threads", 1, env=env)
+    assert "bars-on-server-max_drop0.1" in done.stdout
+    assert not list((tmp_path / "runs").rglob("*.pt2"))
 
 
 def test_errors(recipe: Path, tmp_path: Path) -> None:

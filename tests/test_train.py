@@ -254,7 +254,10 @@ def test_halves_run(images: Path, tmp_path: Path) -> None:
     from pysplitcodec.train.run import load_data
 
     wanted = recipe(images, "rate")
+    first = train(wanted, tmp_path / "run")
+    assert not (tmp_path / "run" / "head.pt2").exists()
     run = train(wanted, tmp_path / "run", halves=True)
+    assert run["retrained"] == first["retrained"]
     data = load_data(wanted.data)
     head, tail = (open_model(tmp_path / "run" / f"{half}.pt2") for half in ("head", "tail"))
     codec = sc.Codec.load(tmp_path / "run" / "codec.json")

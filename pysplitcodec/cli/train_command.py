@@ -43,6 +43,8 @@ def train(
                 bars[stage] = progress.add_task("", total=steps)
             text = f"{stage}: " + ", ".join(f"{k} {v:.3f}" for k, v in terms.items())
             progress.update(bars[stage], completed=done, total=steps, description=text)
+            if done == steps:  # stays, also where no bar can be drawn
+                progress.console.print(f"  {text}")
 
         def begin(run: str) -> None:
             for bar in bars.values():
@@ -59,19 +61,15 @@ def train(
     print_table("", _COLUMNS, [_row(name, run) for name, run in runs.items()])
 
 
-_COLUMNS = ("run", "metric", "whole", "float", "quantised", "retrained", "lzma", "context")
+_COLUMNS = ("run", "metric", "whole", "float", "quantised", "retrained", "lzma", "context", "jpeg")
 
 
 def _row(name: str, run: Mapping[str, Any]) -> list[str]:
     metric = run["metrics"][0]
-    values = [run[at][metric] for at in ("whole", "float", "quantized", "retrained")]
-    sizes = [run["bytes"].get(coder) for coder in ("lzma", "context")]
-    return [
-        name,
-        metric,
-        *(f"{value:.4f}" for value in values),
-        *("" if size is None else f"{size:.1f}" for size in sizes),
-    ]
+    measured = [run[at] for at in ("whole", "float", "quantized", "retrained")]
+    values = ["" if one is None else f"{one[metric]:.4f}" for one in measured]
+    sizes = [run["bytes"].get(coder) for coder in ("lzma", "context", "jpeg")]
+    return [name, metric, *values, *("" if size is None else f"{size:.1f}" for size in sizes)]
 
 
 def _progress() -> Progress:

@@ -37,14 +37,18 @@ def train(
     interruption; by default a folder `stages` beside `folder`.  halves: whether to write head.pt2,
     tail.pt2 and codec.json too, for `splitcodec run` and `serve`.  progress: told of each step.
 
-    A run that is there is not carried out again.  Raises ArgumentError, ModelError, CheckpointError
-    if a file is of something else, TrainingError if the loss becomes NaN, SplitError if the model
-    cannot be cut at one tensor there, MissingDependencyError without torch or safetensors.
+    A run that is there is not carried out again, but for halves that were not written before.
+
+    Raises ArgumentError, ModelError, CheckpointError if a file is of something else, TrainingError
+    if the loss becomes NaN, SplitError if the model cannot be cut at one tensor there,
+    MissingDependencyError without torch or safetensors.
     """
     folder = Path(folder)
     path = folder / "run.json"
     if path.exists():
-        return _done(path, recipe)
+        found = _done(path, recipe)
+        if not halves or recipe.split is None or (folder / "head.pt2").exists():
+            return found
     try:
         from pysplitcodec.train.run import Run
     except ImportError as error:

@@ -135,7 +135,12 @@ class Run:
         }
 
     def write_halves(self) -> None:
-        """Write head.pt2, tail.pt2 and codec.json, as `splitcodec run` and `serve` take them."""
+        """Write head.pt2, tail.pt2 and codec.json, as `splitcodec run` and `serve` take them.
+
+        What is not split has none, and JPEG no codec.json.
+        """
+        if not self.splits:
+            return
         from pysplitcodec.runtime_torch import as_arguments
         from pysplitcodec.splitting.torch_file import save
 
