@@ -101,23 +101,21 @@ class Run:
         """The stages after the first, and what they come to."""
         recipe, method = self.recipe, self.method
         split = self._split(model)
-        self._stage(DeviceStage("float", split, Method(1)), self._float_key(), dict)
+        self._stage(DeviceStage("float", split, Method(1)))
         samples = self.data.train.first(recipe.data.calibration_samples)
         method.begin(as_array(self._features(split, samples)))
         method.to(self.device)
         depends = method.depends()
         self.depends["method"] = {**depends, "name": recipe.method.name} if depends else {}
-        device = self._stage(
-            DeviceStage("device", split, method), {}, lambda: {"float": self._float(split)}
-        )
+        self._stage(DeviceStage("device", split, method))
         calibration = as_array(self._features(split, samples))
         wire = method.wire(calibration)
         tested = self._features(split, self.data.test)
         restored = wire.restore(tested)
-        quantized = self._answers(split, restored)
+        unquantized, quantized = (self._answers(split, sent) for sent in (tested, restored))
         self.depends["wire"] = wire.describe()
         server = self._stage(
-            ServerStage(split, wire), {}, lambda: {"retrained": self._answers(split, restored)}
+            ServerStage(split, wire), lambda: {"retrained": self._answers(split, restored)}
         )
         payload = wire.payload_bytes(calibration, as_array(tested))
         self.split, self.wire, self.calibration = split, wire, calibration
@@ -128,7 +126,7 @@ class Run:
             "feature_shape": list(tested.shape[1:]),
             "bits": wire.bits,
             "head": self._cost(nn.Sequential(split.head, folded(split.encoder))),
-            "float": device["float"],
+            "float": unquantized,
             "quantized": quantized,
             "retrained": server["retrained"],
             "bytes": {name: round(value, 3) for name, value in payload.items()},
@@ -165,34 +163,30 @@ class Run:
         def measure() -> dict[str, Any]:
             return {"whole": model_metrics(model, self.data, self.device)}
 
-        about = self._stage(WholeStage(model), {}, measure, seed=0)
+        about = self._stage(WholeStage(model), measure, seed=0)
         return model, about["whole"]
 
     def _split(self, model: nn.Module) -> Any:
         """The model cut, with a bottleneck that starts by the seed."""
         example = self.data.normalized(self.data.test.images[:2].to(self.device))
-        self.graph = read_graph(model, example)
         assert self.recipe.split is not None
-        halves = self.graph.split(self.recipe.split)
+        halves = read_graph(model, example).split(self.recipe.split)
         self.cut = halves.cut
+        self.depends.update(
+            split=self.cut.name,
+            bottleneck=asdict(self.recipe.bottleneck),
+            seed=self.recipe.schedule.seed,
+        )
         torch.manual_seed(self.recipe.schedule.seed)
         encoder, decoder = build_bottleneck(self.recipe.bottleneck, self.cut.shape[1:])
         model = SplitModel(halves.head, encoder, decoder, halves.tail)
         model.to(self.device)
         return model
 
-    def _float_key(self) -> dict[str, Any]:
-        return {
-            "split": self.cut.name,
-            "bottleneck": asdict(self.recipe.bottleneck),
-            "seed": self.recipe.schedule.seed,
-        }
-
     def _stage(
         self,
         stage: Stage,
-        depends: dict[str, Any],
-        measure: Callable[[], dict[str, Any]],
+        measure: Callable[[], dict[str, Any]] = dict,
         seed: int | None = None,
     ) -> dict[str, Any]:
         schedule = self.recipe.schedule
@@ -205,7 +199,6 @@ class Run:
             bfloat16=self.bfloat16,
             device=self.device,
         )
-        self.depends.update(depends)
         self.depends[stage.name] = [fit.epochs, fit.learning_rate]
         key = key_of(self.depends)
         path = self.stages / f"{stage.name}-{key[:16]}.safetensors"
@@ -216,9 +209,6 @@ class Run:
 
     def _features(self, split: SplitModel, samples: Any) -> Tensor:
         return features_of(self.data, split.device, samples, self.device)
-
-    def _float(self, split: SplitModel) -> dict[str, float]:
-        return self._answers(split, self._features(split, self.data.test))
 
     def _answers(self, split: SplitModel, features: Tensor) -> dict[str, float]:
         return metrics(self.data, self.data.test, split.answer, features, self.device)

@@ -27,6 +27,7 @@ from pysplitcodec.train.wire import Wire
 _SAVE_EVERY_S = 60.0
 _EARLY = 500  # test samples, after each epoch
 _WARM_UP = 0.1  # share of the steps in which the learning rate rises
+_EXTRA_RATE = 1e-3  # of a method's own parameters
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,12 @@ class Stage(ABC):
     def __init__(self, whole: nn.Module, trained: nn.Module, extra: nn.Module) -> None:
         self.whole, self.trained, self.extra = whole, trained, extra
 
-    @abstractmethod
     def loss(
         self, data: Data, images: Tensor, targets: Tensor, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch of normalised images, and its terms."""
+        """The loss of a batch of normalised images, and its terms: here the task's alone."""
+        task = data.task.loss(self.answer(images), targets)
+        return task, {"task": task}
 
     @abstractmethod
     def answer(self, images: Tensor) -> Any:
@@ -72,13 +74,6 @@ class WholeStage(Stage):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model, model, nn.Module())
-
-    def loss(
-        self, data: Data, images: Tensor, targets: Tensor, progress: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The task's."""
-        task = data.task.loss(self.whole(images), targets)
-        return task, {"task": task}
 
     def answer(self, images: Tensor) -> Any:
         """The model's."""
@@ -115,13 +110,6 @@ class ServerStage(Stage):
     def __init__(self, model: SplitModel, wire: Wire) -> None:
         super().__init__(model, model.server, nn.Module())
         self.model, self.wire = model, wire
-
-    def loss(
-        self, data: Data, images: Tensor, targets: Tensor, progress: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The task's."""
-        task = data.task.loss(self.answer(images), targets)
-        return task, {"task": task}
 
     def answer(self, images: Tensor) -> Any:
         """Through the codec."""
@@ -171,6 +159,7 @@ class _Loop:
         self.per_epoch = max(1, len(data.train) // fit.batch)
         self.steps = fit.epochs * self.per_epoch
         self.step_s: float | None = None
+        self.order: Tensor | None = None  # of the epoch's samples
         self.parameters = [p for p in stage.trained.parameters() if p.requires_grad]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.SGD(
@@ -228,7 +217,7 @@ class _Loop:
     def _step(self, step: int) -> dict[str, float]:
         fit, data = self.fit, self.data
         epoch, at = divmod(step, self.per_epoch)
-        if at == 0 or not hasattr(self, "order"):
+        if at == 0 or self.order is None:
             self.order = torch.randperm(len(data.train), generator=self._generator("epoch", epoch))
         chosen = self.order[at * fit.batch : (at + 1) * fit.batch]
         generator = self._generator("step", step)
@@ -294,9 +283,6 @@ class _Loop:
 
     def _kept(self) -> str:
         return f"The last good state is {self.part}" if self.part.exists() else "No state was kept"
-
-
-_EXTRA_RATE = 1e-3  # of a method's own parameters
 
 
 def _state(stage: Stage) -> dict[str, Tensor]:
