@@ -260,17 +260,7 @@ def _renamed(rows: list[Row]) -> list[Row]:
 @pytest.mark.parametrize("hostile", [False, True])
 def test_nothing_overflows(open_page: Any, rows: list[Row], hostile: bool) -> None:
     opened = open_page(_renamed(rows) if hostile else rows)
-    for width in (1280, 800, 390):
-        opened.page.set_viewport_size({"width": width, "height": 800})
-        opened.page.reload()
-        opened.requests.pop()
-        assert opened.page.evaluate("document.documentElement.scrollWidth") == width
-        for panel in opened.page.locator("section").all():
-            box = panel.bounding_box()
-            assert box is not None
-            assert box["x"] >= 0
-            assert box["x"] + box["width"] <= width
-            assert panel.evaluate("e => e.scrollWidth <= e.clientWidth")
+    opened.assert_nothing_overflows("section")
 
 
 def test_hostile_names_are_text(open_page: Any, rows: list[Row]) -> None:

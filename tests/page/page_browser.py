@@ -59,6 +59,20 @@ class Opened:
         assert self.messages == []
         assert [address.partition("#")[0] for address in self.requests] == [self.address]
 
+    def assert_nothing_overflows(self, panels: str) -> None:
+        """Neither the page nor any of its panels, on wide and narrow screens."""
+        for width in (1280, 800, 390):
+            self.page.set_viewport_size({"width": width, "height": 800})
+            self.page.reload()
+            self.requests.pop()
+            assert self.page.evaluate("document.documentElement.scrollWidth") == width
+            for panel in self.page.locator(panels).all():
+                box = panel.bounding_box()
+                assert box is not None
+                assert box["x"] >= 0
+                assert box["x"] + box["width"] <= width
+                assert panel.evaluate("e => e.scrollWidth <= e.clientWidth")
+
 
 @contextmanager
 def opener(
