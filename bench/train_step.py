@@ -23,6 +23,7 @@ from pysplitcodec.train.measure import as_array
 from pysplitcodec.train.method import Method
 from pysplitcodec.train.models import CifarResNet
 from pysplitcodec.train.parts import METHODS
+from pysplitcodec.train.quantizer import Quantizer
 from pysplitcodec.train.stage import DeviceStage
 from pysplitcodec.train.task import Classification
 
@@ -37,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 class Steps:
-    """Training steps with a method or, with the plain `Method`, without one."""
+    """Training steps with a method or, with an empty `Method`, without one."""
 
     def __init__(self, model: SplitModel, method: Method, data: Data) -> None:
         self.stage, self.data = DeviceStage("device", model, method), data
@@ -81,7 +82,7 @@ def main() -> None:
     model = model_at(arguments.split)
     with torch.no_grad():
         features = as_array(model.feature(data.normalized(images)))
-    plain = Steps(model, Method(1), data)
+    plain = Steps(model, Method(Quantizer()), data)
     rows = []
     for name, settings in SETTINGS.items():
         for bits in arguments.bits:

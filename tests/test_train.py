@@ -275,16 +275,16 @@ def test_halves_run(images: Path, tmp_path: Path) -> None:
 def test_loss_that_is_no_number(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pysplitcodec.train.tcl import TCL
+    from pysplitcodec.train.tcl import Clustering
 
     monkeypatch.setattr(stage, "_SAVE_EVERY_S", -1.0)
-    plain = TCL.forward
+    plain = Clustering.forward
 
-    def forward(self: Any, feature: Any, progress: float) -> Any:
-        sent, terms = plain(self, feature, progress)
-        return sent, {"clustering": terms["clustering"] * (math.nan if progress > 0.5 else 1)}
+    def forward(self: Any, feature: Any, sent: Any, centroids: Any, progress: float) -> Any:
+        found = plain(self, feature, sent, centroids, progress)
+        return found * (math.nan if progress > 0.5 else 1)
 
-    monkeypatch.setattr(TCL, "forward", forward)
+    monkeypatch.setattr(Clustering, "forward", forward)
     with pytest.raises(
         TrainingError, match=r"loss is nan in stage 'device', epoch 2, step 17 of 30"
     ) as error:
@@ -292,7 +292,7 @@ def test_loss_that_is_no_number(
     (part,) = (tmp_path / "stages").glob("device-*.part")
     assert str(part) in str(error.value)
     assert all(torch.isfinite(tensor).all() for tensor in _tensors(part).values())
-    monkeypatch.setattr(TCL, "forward", plain)
+    monkeypatch.setattr(Clustering, "forward", plain)
     assert train(recipe(images), tmp_path / "run")["retrained"]
 
 
@@ -323,6 +323,18 @@ def test_run_of_another_recipe(images: Path, tmp_path: Path) -> None:
         train(recipe(images, "kmeans"), tmp_path / "run")
 
 
+RATE = {"name": "rate"}
+
+
+def composed(quantizer: Any = None, losses: Any = (), **settings: Any) -> dict[str, Any]:
+    """A method's table."""
+    return {
+        "name": "composed",
+        "quantizer": quantizer or {"name": "centroids", **settings},
+        "losses": losses,
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -338,6 +350,17 @@ def test_run_of_another_recipe(images: Path, tmp_path: Path) -> None:
         ({"method": {"name": "rate", "prior": "x"}}, A, "prior is 'x'"),
         ({"method": {"name": "rate", "rate_weight": -1}}, A, "rate_weight is -1"),
         ({"method": {"name": "magic"}}, A, "method.name is 'magic': expected minmax"),
+        ({"method": {"name": "composed"}}, A, "method 'composed' has no quantizer: expected one"),
+        ({"method": composed(quantizer="kmeans")}, A, "quantizer is 'kmeans': expected a table"),
+        ({"method": composed(name="x")}, A, "quantizer.name is 'x': expected minmax, kmeans"),
+        ({"method": composed(x=1)}, A, "quantizer.x is not known to 'centroids'"),
+        ({"method": composed(learned=1)}, A, "learned is 1: expected true or false"),
+        ({"method": composed(losses={"name": "rate"})}, A, "losses is .*: expected a list"),
+        ({"method": composed(losses=[{"name": "x"}])}, A, r"losses\[0\].name is 'x': expected clu"),
+        ({"method": composed(losses=[{}])}, A, r"losses\[0\] is {}: expected a table with a name"),
+        ({"method": composed(losses=[RATE, RATE])}, A, "rate, rate: expected each name once"),
+        ({"method": composed(losses=[{**RATE, "weight": -1}])}, A, "weight is -1"),
+        ({"method": composed(name="kmeans", losses=[RATE])}, A, "losses are rate: expected none"),
         ({"bottleneck": {"name": "magic"}}, A, "bottleneck.name is 'magic'"),
         ({"bottleneck": {"name": "autoencoder", "stride": 0}}, A, "stride is 0"),
         ({"bottleneck": {"name": "autoencoder", "last": "relu"}}, A, "last is 'relu'"),
@@ -437,11 +460,11 @@ def test_shipped_recipes() -> None:
 
 
 def test_documented_names() -> None:
-    from pysplitcodec.train.parts import BOTTLENECKS, METHODS, UNSPLIT
+    from pysplitcodec.train.parts import BOTTLENECKS, LOSSES, METHODS, QUANTIZERS, UNSPLIT
 
     prose = re.sub(r"```.*?```", "", _training_page(), flags=re.DOTALL)
     named = set(re.findall(r"`([^`]+)`", prose))
-    assert {*BOTTLENECKS, *METHODS, *UNSPLIT} <= named
+    assert {*BOTTLENECKS, *QUANTIZERS, *LOSSES, *METHODS, *UNSPLIT} <= named
 
 
 def _training_page() -> str:

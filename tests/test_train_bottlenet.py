@@ -1,4 +1,4 @@
-"""BottleNet's units and its quantiser."""
+"""bottlenet's units and its quantiser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("PIL", reason="JPEG needs the extra 'cli'")
 
 from pysplitcodec.codecs.jpeg import JpegCodec  # noqa: E402
-from pysplitcodec.train.bottlenet import BottleNet, JpegWire, reduction_units  # noqa: E402
+from pysplitcodec.train.bottlenet import JpegWire, bottlenet, reduction_units  # noqa: E402
+from pysplitcodec.train.method import Method  # noqa: E402
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
@@ -70,8 +71,8 @@ def test_wrong_units(channels: int, stride: int, message: str) -> None:
         reduction_units((16, 9, 7), channels=channels, stride=stride)
 
 
-def method(shape: tuple[int, int, int], quality: int) -> BottleNet:
-    made = BottleNet(quality=quality)
+def method(shape: tuple[int, int, int], quality: int) -> Method:
+    made = bottlenet(quality=quality)
     made.begin(np.zeros((1, *shape), np.float32))
     return made
 
@@ -84,7 +85,7 @@ def test_forward_is_what_the_codec_decodes() -> None:
     codec, features = JpegCodec((5, 9, 7), 30), feature.detach().numpy()
     frames = [codec.encode(one) for one in features]
     assert np.array_equal(restored.detach(), np.stack([codec.decode(frame) for frame in frames]))
-    wire = BottleNet(quality=30).wire(features)
+    wire = bottlenet(quality=30).wire(features)
     assert torch.equal(wire.restore(feature), restored)
     assert wire.payload_bytes(features, features) == {"jpeg": np.mean([*map(len, frames)])}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,10 +11,11 @@ torch = pytest.importorskip("torch")
 
 import pysplitcodec as sc  # noqa: E402
 from pysplitcodec.train.autoencoder import autoencoder, folded  # noqa: E402
-from pysplitcodec.train.levels import gap, look_up, nearest  # noqa: E402
-from pysplitcodec.train.qat import QAT  # noqa: E402
-from pysplitcodec.train.rate import Rate, assignment  # noqa: E402
-from pysplitcodec.train.tcl import TCL, clustering_loss, temperature  # noqa: E402
+from pysplitcodec.train.levels import assignment, gap, look_up, nearest  # noqa: E402
+from pysplitcodec.train.parts import METHODS, composed  # noqa: E402
+from pysplitcodec.train.qat import qat  # noqa: E402
+from pysplitcodec.train.rate import rate  # noqa: E402
+from pysplitcodec.train.tcl import clustering_loss, tcl, temperature  # noqa: E402
 from pysplitcodec.train.wire import CentroidWire  # noqa: E402
 
 TAUS = (3.0, 2.0, 1.0, 0.5, 0.1)
@@ -110,7 +113,7 @@ def test_nearest_is_what_the_codec_quantises_to(bits: int) -> None:
 
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_straight_through(per_channel: bool) -> None:
-    method = QAT(2, per_channel=per_channel)
+    method = qat(2, per_channel=per_channel)
     x = features(4, 3, 5, 5)
     method.begin(x.numpy())
     x.requires_grad_()
@@ -118,37 +121,37 @@ def test_straight_through(per_channel: bool) -> None:
     assert not terms
     weights = torch.arange(1.0, x.numel() + 1).view(x.shape)
     (sent * weights).sum().backward()
-    centroids = method.centroids().detach()
+    centroids = method.quantizer.centroids().detach()
     table = centroids if per_channel else centroids.expand(3, 4)
     low, high = (table[None, :, [i], None] for i in (0, -1))
     reach = (high - low) / 6
     passes = (x > low - reach) & (x < high + reach)
     assert 0.5 < passes.float().mean() < 1
     assert torch.equal(x.grad, weights * passes)
-    indices = nearest(x, method.centroids())
+    indices = nearest(x, method.quantizer.centroids())
     # a centroid's gradient is the sum over what it stands for
     first = indices == 0
     if per_channel:
         first[:, 1:] = False
     wanted = weights[first].sum()
-    assert method.levels.grad.flatten()[0] == wanted
+    assert method.quantizer.levels.grad.flatten()[0] == wanted
     assert torch.allclose(method.wire(x.detach().numpy()).restore(x), sent.detach(), atol=1e-6)
 
 
 def test_centroids_that_met_are_parted() -> None:
-    method = QAT(2)
+    method = qat(2)
     method.begin(features(2, 2, 4, 4).numpy())
     with torch.no_grad():
-        method.levels.copy_(torch.tensor([1.0, 1.0, 0.5, 1.0]))
+        method.quantizer.levels.copy_(torch.tensor([1.0, 1.0, 0.5, 1.0]))
     wire = method.wire(np.zeros((1, 2, 4, 4), np.float32))
     assert np.allclose(wire.plain.codebook.centroids, [0.5, 1, 1, 1])
 
 
 def test_tcl_draws_to_its_centroids() -> None:
-    method = TCL(1, task_weight=0.25, tau=(2.0, 0.5))
+    method = tcl(1, task_weight=0.25, tau=(2.0, 0.5))
     x = features(8, 2, 6, 6)
     method.begin(x.numpy())
-    before = method.centroids.clone()
+    before = method.quantizer.centroids().clone()
     x.requires_grad_()
     optimizer = torch.optim.SGD([x], 20.0)
     losses = []
@@ -163,11 +166,11 @@ def test_tcl_draws_to_its_centroids() -> None:
     assert sent is x
     spread = (x - look_up(nearest(x, before), before)).abs().mean() / gap(before)
     assert spread < 0.05
-    assert torch.equal(method.centroids, before)
+    assert torch.equal(method.quantizer.centroids(), before)
 
 
 def test_channel_prior_is_the_entropy() -> None:
-    method = Rate(2, prior="channel")
+    method = rate(2, prior="channel")
     # two channels: one constant, one with four levels equally often
     x = torch.zeros(4, 2, 4, 4)
     x[:, 1] = torch.arange(4.0)[None, :, None]
@@ -178,11 +181,11 @@ def test_channel_prior_is_the_entropy() -> None:
 
 def test_context_prior_learns_what_the_coder_sees() -> None:
     """Rows repeat: after the first row nothing is new, to the prior and to the coder."""
-    method = Rate(1, prior="context")
+    method = rate(1, prior="context")
     rows = (features(400, 3, 1, 8) > 0).float()
     x = rows.expand(400, 3, 8, 8).contiguous()
     method.begin(x.numpy())
-    optimizer = torch.optim.Adam(method.context.parameters(), 0.05)
+    optimizer = torch.optim.Adam(method.losses["rate"].parameters(), 0.05)
     for step in range(300):
         batch = x[step % 10 * 40 : step % 10 * 40 + 40]
         _, terms = method(batch, 0.0)
@@ -197,16 +200,17 @@ def test_context_prior_learns_what_the_coder_sees() -> None:
 
 
 def test_context_prior_sees_no_further_than_a_decoder() -> None:
-    method = Rate(1, prior="context")
+    method = rate(1, prior="context")
     x = features(2, 3, 6, 7)
     method.begin(x.numpy())
+    context = method.losses["rate"].context
     with torch.no_grad():
-        method.context.weights.normal_()
-    centroids = method.centroids().detach()
+        context.weights.normal_()
+    centroids = method.quantizer.centroids().detach()
     sent = look_up(nearest(x, centroids), centroids).requires_grad_()
     shares = torch.zeros(2, 3, 6, 7, 2)
     shares[0, 1, 3, 3, 1] = 1  # one symbol of sample 0, channel 1, row 3, column 3
-    method.context(sent, centroids, shares).backward()
+    context(sent, centroids, shares).backward()
     seen = {tuple(place) for place in sent.grad.nonzero().tolist()}
     assert seen
     assert all(
@@ -246,3 +250,62 @@ def test_loss_costs_no_distance_to_every_centroid(bits: int) -> None:
     with Watch():
         clustering_loss(x, mu, 0.5).backward()
     assert largest == x.numel()
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "tcl",
+            {
+                "quantizer": {"name": "centroids"},
+                "losses": [{"name": "clustering", "weight": 1 - 0.9}],
+                "task_weight": 0.9,
+            },
+        ),
+        (
+            "rate",
+            {
+                "quantizer": {"name": "centroids", "straight_through": True, "learned": True},
+                "losses": [{"name": "rate"}],
+            },
+        ),
+        ("kmeans", {"quantizer": {"name": "kmeans"}}),
+    ],
+)
+def test_methods_are_made_of_parts(name: str, parts: dict[str, Any]) -> None:
+    """Stages that are trained with one are found by the other."""
+    assert METHODS[name](2).depends() == composed(2, **parts).depends()
+
+
+@pytest.mark.parametrize("straight_through", [False, True])
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_parts_go_together(straight_through: bool, learned: bool, per_channel: bool) -> None:
+    """Any quantiser that has centroids, with both losses: the sum, and gradients where they go."""
+    quantizer = {
+        "name": "centroids",
+        "straight_through": straight_through,
+        "learned": learned,
+        "per_channel": per_channel,
+    }
+    losses = [{"name": "clustering", "weight": 0.5}, {"name": "rate", "prior": "context"}]
+    method = composed(2, quantizer=quantizer, losses=losses, task_weight=0.75)
+    x = features(4, 3, 5, 5)
+    method.begin(x.numpy())
+    x.requires_grad_()
+    sent, terms = method(x, 0.5)
+    assert list(terms) == ["clustering", "rate"]
+    assert (sent is x) == (not straight_through)
+    total = method.total(torch.tensor(2.0), terms)
+    assert total.item() == pytest.approx(
+        1.5 + 0.5 * terms["clustering"].item() + 0.3 * terms["rate"].item(), rel=1e-6
+    )
+    total.backward()
+    assert x.grad.abs().sum() > 0
+    moved = method.quantizer.levels.grad
+    assert (moved is not None and bool((moved != 0).any())) == learned
+    assert method.quantizer.centroids().shape == ((3, 4) if per_channel else (4,))
+    restored = method.wire(x.detach().numpy()).restore(x)
+    wanted = look_up(nearest(x, method.quantizer.centroids()), method.quantizer.centroids())
+    assert torch.allclose(restored, wanted.detach(), atol=1e-6)

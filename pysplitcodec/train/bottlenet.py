@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from pysplitcodec.codecs.jpeg import JpegCodec
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.train.method import Method
+from pysplitcodec.train.quantizer import Quantizer, checked_bits
 from pysplitcodec.train.wire import Floats, Wire
 
-__all__ = ["BottleNet", "JpegWire", "reduction_units"]
+__all__ = ["Jpeg", "JpegWire", "bottlenet", "reduction_units"]
 
 
 def reduction_units(
@@ -61,37 +62,42 @@ def reduction_units(
     return nn.Sequential(*reduce), nn.Sequential(*restore)
 
 
-class BottleNet(Method):
+class Jpeg(Quantizer):
     """The server gets, in training too, what JPEG leaves of a feature in 8 bits.
 
-    Gradients pass as if it left all.  quality: of JPEG, 1 to 100.  Suits the bottleneck
-    "bottlenet".  Raises ArgumentError and MissingDependencyError as `JpegCodec` does.
+    Gradients pass as if it left all.  quality: of JPEG, 1 to 100.  Raises ArgumentError and
+    MissingDependencyError as `JpegCodec` does.
     """
 
     def __init__(self, bits: int = 8, *, quality: int = 50) -> None:
-        super().__init__(bits)
-        if bits != 8:
+        super().__init__()
+        if checked_bits(bits) != 8:
             raise ArgumentError(f"bits is {bits}: JPEG is of 8")
         self.quality = quality
         self._wire: JpegWire | None = None
 
     def depends(self) -> dict[str, Any]:
-        """As `Method.depends`."""
+        """As `Quantizer.depends`."""
         return {"quality": self.quality}
 
     def begin(self, features: NDArray[np.float32]) -> None:
         """Take the shape of the features."""
         self._wire = JpegWire(features.shape[1:], self.quality)
 
-    def forward(self, feature: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `Method.forward`: what JPEG restores.  Raises FeatureError for NaN or infinity."""
+    def forward(self, feature: Tensor) -> Tensor:
+        """As `Quantizer.forward`: what JPEG restores.  Raises FeatureError for NaN or infinity."""
         assert self._wire is not None
         # x - x is exactly 0, and leaves its gradient
-        return self._wire.restore(feature) + (feature - feature.detach()), {}
+        return self._wire.restore(feature) + (feature - feature.detach())
 
     def wire(self, features: NDArray[np.float32]) -> Wire:
-        """As `Method.wire`."""
+        """As `Quantizer.wire`."""
         return JpegWire(features.shape[1:], self.quality)
+
+
+def bottlenet(bits: int = 8, *, quality: int = 50) -> Method:
+    """JPEG between the halves, as `Jpeg`; suits the bottleneck "bottlenet"."""
+    return Method(Jpeg(bits, quality=quality))
 
 
 class JpegWire(Wire):

@@ -1,24 +1,26 @@
-"""The parts that recipes name: bottlenecks and methods."""
+"""The parts that recipes name: bottlenecks, quantisers, losses, and methods made of these."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from torch import nn
 
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.train.autoencoder import autoencoder
-from pysplitcodec.train.bnn_plus import BNNPlus
-from pysplitcodec.train.bottlenet import BottleNet, reduction_units
+from pysplitcodec.train.bnn_plus import bnn_plus
+from pysplitcodec.train.bottlenet import Jpeg, bottlenet, reduction_units
 from pysplitcodec.train.data import Data
-from pysplitcodec.train.method import Method
+from pysplitcodec.train.method import Loss, Method
 from pysplitcodec.train.on_server import on_device, on_server
-from pysplitcodec.train.ptq import KMeans, MinMax
-from pysplitcodec.train.qat import QAT
-from pysplitcodec.train.rate import Rate
+from pysplitcodec.train.ptq import KMeans, MinMax, kmeans, minmax
+from pysplitcodec.train.qat import Centroids, qat
+from pysplitcodec.train.quantizer import Quantizer
+from pysplitcodec.train.rate import Rate, rate
 from pysplitcodec.train.recipe import BottleneckPart, MethodPart
-from pysplitcodec.train.tcl import TCL
+from pysplitcodec.train.tcl import Clustering, tcl
 
 
 def _none(_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
@@ -34,14 +36,44 @@ BOTTLENECKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
 }
 
 # Each takes bits and settings.
-METHODS: dict[str, Callable[..., Method]] = {
+QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
     "minmax": MinMax,
     "kmeans": KMeans,
-    "bnn+": BNNPlus,
-    "tcl": TCL,
-    "qat": QAT,
-    "rate": Rate,
-    "bottlenet": BottleNet,
+    "centroids": Centroids,
+    "jpeg": Jpeg,
+}
+
+# Each takes settings.
+LOSSES: dict[str, Callable[..., Loss]] = {loss.name: loss for loss in (Clustering, Rate)}
+
+
+def composed(
+    bits: int,
+    *,
+    quantizer: Mapping[str, Any],
+    losses: Sequence[Mapping[str, Any]] = (),
+    task_weight: float = 1.0,
+) -> Method:
+    """Any quantiser with any losses, as tables of a name and settings."""
+    if not isinstance(losses, (list, tuple)):
+        raise ArgumentError(f"method.losses is {losses!r}: expected a list of tables")
+    return Method(
+        _from_table(QUANTIZERS, "method.quantizer", quantizer, (bits,)),
+        [_from_table(LOSSES, f"method.losses[{i}]", loss, ()) for i, loss in enumerate(losses)],
+        task_weight=task_weight,
+    )
+
+
+# Each takes bits and settings.
+METHODS: dict[str, Callable[..., Method]] = {
+    "minmax": minmax,
+    "kmeans": kmeans,
+    "bnn+": bnn_plus,
+    "tcl": tcl,
+    "qat": qat,
+    "rate": rate,
+    "bottlenet": bottlenet,
+    "composed": composed,
 }
 
 # What splitting is compared with.  Each takes model, data, where to compute, and settings, and
@@ -74,14 +106,24 @@ def measure_unsplit(part: MethodPart, model: nn.Module, data: Data, device: str)
     return found
 
 
+def _from_table(known: Any, what: str, table: Any, arguments: tuple[Any, ...]) -> Any:
+    if not isinstance(table, Mapping) or "name" not in table:
+        raise ArgumentError(f"{what} is {table!r}: expected a table with a name")
+    settings = {key: value for key, value in table.items() if key != "name"}
+    return _made(known, what, table["name"], arguments, settings)
+
+
 def _made(known: Any, what: str, name: str, arguments: tuple[Any, ...], settings: Any) -> Any:
     if name not in known:
-        names = [*known, *(UNSPLIT if what == "method" else ())]
+        names = [*known, *(UNSPLIT if known is METHODS else ())]
         raise ArgumentError(f"{what}.name is {name!r}: expected {', '.join(names)}")
     taken = inspect.signature(known[name]).parameters.values()
-    names = [p.name for p in taken if p.kind is p.KEYWORD_ONLY]
+    own = {p.name: p for p in taken if p.kind is p.KEYWORD_ONLY}
     for setting in settings:
-        if setting not in names:
-            expected = ", ".join(names) or "no settings"
+        if setting not in own:
+            expected = ", ".join(own) or "no settings"
             raise ArgumentError(f"{what}.{setting} is not known to {name!r}: expected {expected}")
+    for setting, parameter in own.items():
+        if parameter.default is parameter.empty and setting not in settings:
+            raise ArgumentError(f"{what} {name!r} has no {setting}: expected one")
     return known[name](*arguments, **settings)

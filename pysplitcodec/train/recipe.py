@@ -248,4 +248,9 @@ def _settings(table: Table) -> str:
 
 def _plain(value: Any) -> str:
     """A value as part of a file's name."""
+    if isinstance(value, Mapping):
+        rest = {key: inner for key, inner in value.items() if key != "name"}
+        return f"{_plain(value.get('name', ''))}{_settings(rest)}"
+    if isinstance(value, (list, tuple)):
+        return "_".join(map(_plain, value))
     return "".join(c if c.isalnum() or c in ".-" else "_" for c in str(value))

@@ -31,6 +31,7 @@ from pysplitcodec.train.measure import as_array, features_of, metrics, model_met
 from pysplitcodec.train.method import Method
 from pysplitcodec.train.models import build_model, put_weights
 from pysplitcodec.train.parts import UNSPLIT, build_bottleneck, build_method, measure_unsplit
+from pysplitcodec.train.quantizer import Quantizer
 from pysplitcodec.train.recipe import DataPart, Recipe, resolve
 from pysplitcodec.train.shapes import shapes
 from pysplitcodec.train.stage import (
@@ -101,12 +102,11 @@ class Run:
         """The stages after the first, and what they come to."""
         recipe, method = self.recipe, self.method
         split = self._split(model)
-        self._stage(DeviceStage("float", split, Method(1)))
+        self._stage(DeviceStage("float", split, Method(Quantizer())))
         samples = self.data.train.first(recipe.data.calibration_samples)
         method.begin(as_array(self._features(split, samples)))
         method.to(self.device)
-        depends = method.depends()
-        self.depends["method"] = {**depends, "name": recipe.method.name} if depends else {}
+        self.depends["method"] = method.depends()
         self._stage(DeviceStage("device", split, method))
         calibration = as_array(self._features(split, samples))
         wire = method.wire(calibration)

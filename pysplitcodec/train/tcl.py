@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pysplitcodec.codebook import Codebook
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.train.levels import gap, look_up, nearest
-from pysplitcodec.train.method import Method, weight
-from pysplitcodec.train.wire import CentroidWire, Wire
+from pysplitcodec.train.method import Loss, Method, checked_weight
+from pysplitcodec.train.qat import Centroids
 
 # Below this share of the gap an activation counts as arrived: for tau < 1 the gradient of
 # distance ** tau has no bound at a centroid.
@@ -39,39 +35,31 @@ def temperature(ends: Sequence[float], progress: float) -> float:
     return (end - start) * progress + start
 
 
-class TCL(Method):
-    """Minimises task_weight * task + (1 - task_weight) * clustering loss (equation 10).
+class Clustering(Loss):
+    """`clustering_loss`; tau: the exponent at the start and at the end of the stage."""
 
-    task_weight: the paper's lambda, 0 to 1.  tau: the exponent at the start and at the end.
-    """
+    name = "clustering"
 
-    def __init__(
-        self, bits: int, *, task_weight: float = 0.9, tau: Sequence[float] = (3.0, 0.1)
-    ) -> None:
-        super().__init__(bits)
-        self.task_weight = weight("task_weight", task_weight, 1)
+    def __init__(self, *, weight: float = 0.1, tau: Sequence[float] = (3.0, 0.1)) -> None:
+        super().__init__(weight)
         if not isinstance(tau, Sequence) or len(tau) != 2 or not all(t > 0 for t in tau):
             raise ArgumentError(f"tau is {tau!r}: expected two numbers above 0, start and end")
         self.tau = [float(t) for t in tau]
-        self.register_buffer("centroids", torch.zeros(1 << bits))
 
     def depends(self) -> dict[str, Any]:
-        """As `Method.depends`."""
-        return {"bits": self.bits, "task_weight": self.task_weight, "tau": self.tau}
+        """As `Loss.depends`."""
+        return {"weight": self.weight, "tau": self.tau}
 
-    def begin(self, features: NDArray[np.float32]) -> None:
-        """Fit the centroids, which stay (section III-C, figure 1)."""
-        self.centroids = torch.from_numpy(Codebook.fit(features, self.bits).centroids.copy())
+    def forward(self, feature: Tensor, sent: Tensor, centroids: Tensor, progress: float) -> Tensor:
+        """As `Loss.forward`."""
+        return clustering_loss(feature, centroids, temperature(self.tau, progress))
 
-    def forward(self, feature: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `Method.forward`: the feature as it is, and the clustering loss."""
-        tau = temperature(self.tau, progress)
-        return feature, {"clustering": clustering_loss(feature, self.centroids, tau)}
 
-    def total(self, task: Tensor, terms: dict[str, Tensor]) -> Tensor:
-        """Equation 10."""
-        return self.task_weight * task + (1 - self.task_weight) * terms["clustering"]
+def tcl(bits: int, *, task_weight: float = 0.9, tau: Sequence[float] = (3.0, 0.1)) -> Method:
+    """Minimises task_weight * task + (1 - task_weight) * clustering loss (equation 10).
 
-    def wire(self, features: NDArray[np.float32]) -> Wire:
-        """As `Method.wire`: the frozen centroids."""
-        return CentroidWire(Codebook(self.centroids.cpu().numpy()), features.shape[1:])
+    The centroids are fitted before and stay (section III-C, figure 1).  task_weight: the paper's
+    lambda, 0 to 1.  tau: as for `Clustering`.
+    """
+    share = checked_weight("task_weight", task_weight, 1)
+    return Method(Centroids(bits), [Clustering(weight=1 - share, tau=tau)], task_weight=share)
