@@ -100,6 +100,19 @@ def test_what_was_trained_otherwise_is_another_row(tmp_path):
     assert len(result_tables(rows, "context")) == 2  # other data are not compared
 
 
+def test_methods_of_parts_are_told_by_their_parts(tmp_path):
+    (plain,) = (run for run in run_examples.runs(("tcl",), (2,), (0,)) if run["split"] == "layer1")
+    runs = []
+    for losses in ([], [{"name": "clustering", "tau": [3.0, 0.1]}, {"name": "rate"}]):
+        runs.append(json.loads(json.dumps(plain)))
+        quantizer = {"name": "centroids", "learned": True}
+        runs[-1].update(method="composed", settings={"quantizer": quantizer, "losses": losses})
+    assert labels(read_rows([run_examples.write(tmp_path, runs)])) == [
+        "composed (losses=none)",
+        "composed (losses=clustering(tau=[3.0, 0.1]) + rate)",
+    ]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -258,4 +258,10 @@ def _told(variant: dict[str, Any], names: Sequence[str]) -> list[str]:
 
 
 def _setting(value: Any) -> str:
+    """As text; of parts, which are tables, the name and what else they say."""
+    if isinstance(value, dict):
+        rest = ", ".join(f"{k}={_setting(v)}" for k, v in value.items() if k != "name")
+        return f"{value.get('name', '')}({rest})" if rest else str(value.get("name", ""))
+    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
+        return " + ".join(map(_setting, value)) or "none"
     return value if isinstance(value, str) else json.dumps(value)

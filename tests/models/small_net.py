@@ -1,12 +1,22 @@
-"""A network that trains in seconds, and images for it."""
+"""A network that trains in seconds, images for it, and a recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import nn
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "kmeans": {},
+    "minmax": {},
+    "bnn+": {"task_weight": 0.8, "exponent": 1},
+    "tcl": {"task_weight": 0.8},
+    "qat": {"per_channel": True},
+    "rate": {"rate_weight": 0.1, "prior": "context"},
+}
 
 
 def small_net(classes: int, width: int = 8) -> nn.Module:
@@ -43,3 +53,26 @@ def write_images(folder: Path) -> Path:
                 pixels = np.clip(128 + 50 * (bars[..., None] + noise), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(place / f"{i:03}.png")
     return folder
+
+
+def table(images: Path, method: str = "tcl", bits: int = 2, **parts: Any) -> dict[str, Any]:
+    """A recipe whose run takes about a second."""
+    settings = SETTINGS.get(method, {})
+    return {
+        "model": {"name": "small_net:small_net"},
+        "data": {
+            "name": "bars",
+            "train": str(images / "train"),
+            "test": str(images / "test"),
+            "calibration_samples": 100,
+            "mirror": False,
+        },
+        "split": {"at": "middle"},
+        "method": {"name": method, "bits": bits, **settings},
+        "schedule": {
+            "epochs": {"whole": 6, "float": 2, "device": 2, "server": 1},
+            "batch": 16,
+            "device": "cpu",
+        },
+        **parts,
+    }
