@@ -53,7 +53,7 @@ def test_train(recipe: Path, tmp_path: Path) -> None:
     done = run("train", recipe, "-o", tmp_path / "runs", "--threads", 1, env=env)
     assert "bars-middle-tcl-b1-s0" in done.stdout
     stages = [line.split(":")[0].strip() for line in done.stderr.splitlines() if ": loss" in line]
-    assert stages == ["whole", "float", "device", "server"]
+    assert stages == ["whole", "bottleneck", "float", "device", "server"]
     folder = tmp_path / "runs" / "bars-middle-tcl-b1-s0"
     found = json.loads((folder / "run.json").read_text())
     assert f"{found['retrained']['top1']:.4f}" in done.stdout

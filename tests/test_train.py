@@ -57,7 +57,7 @@ def test_run(images: Path, tmp_path: Path, method: str) -> None:
     assert run["whole"]["top1"] > 0.8  # else there is nothing to lose
     assert run["bytes"]["pack"] == 16
     assert all(0 < size <= 16 for size in run["bytes"].values())
-    assert set(run["step_s"]) == {"whole", "float", "device", "server"}
+    assert set(run["step_s"]) == {"whole", "bottleneck", "float", "device", "server"}
     # batch norms of the head have four numbers a channel; those of the bottleneck are folded
     assert run["head"]["parameters"] == (3 * 9 + 1) * 8 + 32 + (8 * 9 + 1) * 16 + 64 + 68 + 148
 
@@ -131,7 +131,7 @@ def test_stages_are_shared(images: Path, tmp_path: Path) -> None:
         steps.append(name)
 
     first = train(recipe(images, "kmeans", 1), tmp_path / "a", progress=progress)
-    assert set(steps) == {"whole", "float", "device", "server"}
+    assert set(steps) == {"whole", "bottleneck", "float", "device", "server"}
     for method, bits, trained in (
         ("minmax", 1, {"server"}),
         ("kmeans", 3, {"server"}),
@@ -172,7 +172,14 @@ def test_interrupted_run_gives_the_same(
 ) -> None:
     whole = train(recipe(images, method), tmp_path / "whole" / "run")
     monkeypatch.setattr(stage, "_SAVE_EVERY_S", -1.0 if often else 1e9)
-    stops = [("whole", 20), ("float", 9), ("device", 1), ("device", 22), ("server", 7)]
+    stops = [
+        ("whole", 20),
+        ("bottleneck", 5),
+        ("float", 9),
+        ("device", 1),
+        ("device", 22),
+        ("server", 7),
+    ]
 
     def progress(name: str, done: int, *_: Any) -> None:
         if stops and (name, done) == stops[0]:
@@ -186,7 +193,7 @@ def test_interrupted_run_gives_the_same(
     assert not stops
     for name in ("whole", "float", "quantized", "retrained", "bytes"):
         assert parts[name] == whole[name]
-    for kind in ("whole", "float", "device", "server"):
+    for kind in ("whole", "bottleneck", "float", "device", "server"):
         files = [
             next((tmp_path / at / "stages").glob(f"{kind}-*.safetensors"))
             for at in ("whole", "parts")
@@ -203,6 +210,31 @@ def _tensors(file: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     return load_file(file)
+
+
+def test_bottleneck_stage_restores_and_leaves_the_rest(images: Path, tmp_path: Path) -> None:
+    parts = table(images, "kmeans")
+    parts["schedule"]["epochs"] = {"whole": 6, "bottleneck": 20, "float": 0, "device": 0}
+    train(Recipe.from_dict(parts), tmp_path / "run")
+    whole, trained = (
+        _tensors(next((tmp_path / "stages").glob(f"{kind}-*.safetensors")))
+        for kind in ("whole", "bottleneck")
+    )
+    kept = [name for name in trained if ".encoder." not in name and ".decoder." not in name]
+    assert len(kept) == len(whole) > 10
+    assert sorted(float(trained[name].double().sum()) for name in kept) == sorted(
+        float(tensor.double().sum()) for tensor in whole.values()
+    )
+    (log,) = (tmp_path / "stages").glob("bottleneck-*.jsonl")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert lines[-1]["restoration"] < 0.7 * lines[0]["restoration"]
+    assert lines[-1]["restoration"] < 1
+
+
+def test_no_bottleneck_has_no_stage(images: Path, tmp_path: Path) -> None:
+    run = train(recipe(images, "kmeans", bottleneck={"name": "none"}), tmp_path / "run")
+    assert set(run["step_s"]) == {"whole", "float", "device", "server"}
+    assert run["cut_shape"] == run["feature_shape"]
 
 
 def test_server_stage_leaves_the_device(images: Path, tmp_path: Path) -> None:

@@ -199,6 +199,20 @@ def test_context_prior_learns_what_the_coder_sees() -> None:
     assert coded["context"] < coded["lzma"] < coded["pack"]
 
 
+def test_context_prior_starts_with_what_features_teach() -> None:
+    """The same whatever torch has drawn before, and near to what longer learning gives."""
+    rows = (features(300, 3, 1, 8) > 0).float()
+    x = rows.expand(300, 3, 8, 8).contiguous()
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        method = rate(1, prior="context")
+        method.begin(x.numpy())
+        found.append(method(x, 0.0)[1]["rate"].item())
+    assert found[0] == found[1]
+    assert 1 / 8 < found[0] < 1 / 8 + 0.1
+
+
 def test_context_prior_sees_no_further_than_a_decoder() -> None:
     method = rate(1, prior="context")
     x = features(2, 3, 6, 7)

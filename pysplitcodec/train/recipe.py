@@ -12,7 +12,7 @@ from typing import Any
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.toml_file import parse
 
-STAGES = ("whole", "float", "device", "server")
+STAGES = ("whole", "bottleneck", "float", "device", "server")
 
 Table = Mapping[str, Any]
 
@@ -68,9 +68,9 @@ class MethodPart:
 class Schedule:
     """How long and how fast each stage is trained.
 
-    epochs, learning_rate: for each of the stages "whole", "float", "device" and "server"; a stage
-    of 0 epochs is left out.  precision: "float32", "bfloat16", or "auto": bfloat16 where the
-    hardware computes in it.  device: "auto", "cpu" or "cuda".
+    epochs, learning_rate: for each of the stages "whole", "bottleneck", "float", "device" and
+    "server"; a stage of 0 epochs is left out.  precision: "float32", "bfloat16", or "auto":
+    bfloat16 where the hardware computes in it.  device: "auto", "cpu" or "cuda".
     """
 
     seed: int = 0
@@ -83,8 +83,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Fill in stages that are not named; raise ArgumentError on what cannot be."""
-        wanted = {"whole": 0, "float": 3, "device": 3, "server": 2}
-        rates = {"whole": 0.05, "float": 0.05, "device": 0.02, "server": 0.02}
+        wanted = {"whole": 0, "bottleneck": 1, "float": 3, "device": 3, "server": 2}
+        rates = {"whole": 0.05, "bottleneck": 0.2, "float": 0.05, "device": 0.02, "server": 0.02}
         for name, defaults in (("epochs", wanted), ("learning_rate", rates)):
             given = getattr(self, name)
             _check_keys(given, STAGES, f"schedule.{name}")

@@ -35,6 +35,7 @@ from pysplitcodec.train.quantizer import Quantizer
 from pysplitcodec.train.recipe import DataPart, Recipe, resolve
 from pysplitcodec.train.shapes import shapes
 from pysplitcodec.train.stage import (
+    BottleneckStage,
     DeviceStage,
     Fit,
     ServerStage,
@@ -102,6 +103,8 @@ class Run:
         """The stages after the first, and what they come to."""
         recipe, method = self.recipe, self.method
         split = self._split(model)
+        if any(True for _ in split.encoder.parameters()):
+            self._stage(BottleneckStage(split))
         self._stage(DeviceStage("float", split, Method(Quantizer())))
         samples = self.data.train.first(recipe.data.calibration_samples)
         method.begin(as_array(self._features(split, samples)))
@@ -174,7 +177,7 @@ class Run:
         self.cut = halves.cut
         self.depends.update(
             split=self.cut.name,
-            bottleneck=asdict(self.recipe.bottleneck),
+            between=asdict(self.recipe.bottleneck),
             seed=self.recipe.schedule.seed,
         )
         torch.manual_seed(self.recipe.schedule.seed)

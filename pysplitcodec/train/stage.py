@@ -80,6 +80,34 @@ class WholeStage(Stage):
         return self.whole(images)
 
 
+class BottleneckStage(Stage):
+    """Encoder and decoder, so that they restore what the head gives; head and tail stay.
+
+    The loss is the mean squared error over the feature's variance in the batch.  It costs no pass
+    through the tail, and spares the stages after it many that would.
+    """
+
+    name = "bottleneck"
+
+    def __init__(self, model: SplitModel) -> None:
+        super().__init__(model, nn.ModuleList([model.encoder, model.decoder]), nn.Module())
+        self.model = model
+
+    def loss(
+        self, data: Data, images: Tensor, targets: Tensor, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The restoration's alone."""
+        with torch.no_grad():
+            wanted = self.model.head(images).float()
+        restored = self.model.decoder(self.model.encoder(wanted)).float()
+        error = (restored - wanted).square().mean() / wanted.var().clamp(min=1e-12)
+        return error, {"restoration": error}
+
+    def answer(self, images: Tensor) -> Any:
+        """Through the bottleneck."""
+        return self.model.answer(self.model.feature(images))
+
+
 class DeviceStage(Stage):
     """Both halves and the bottleneck, with a method between them."""
 
