@@ -12,7 +12,14 @@ from command import run
 
 import pysplitcodec as sc
 from pysplitcodec.bench import device
-from pysplitcodec.plan import DeviceProfile, get_link, latency, load_devices, load_links
+from pysplitcodec.plan import (
+    Candidate,
+    DeviceProfile,
+    evaluate,
+    get_link,
+    load_devices,
+    load_links,
+)
 
 pytest.importorskip("typer", reason="the command line needs the extra 'cli'")
 
@@ -31,8 +38,8 @@ def test_a_profile_is_written_and_loaded(tmp_path: Path) -> None:
     assert list(found.encode_ns_per_element) == CODERS
     assert found.model_times == () and found.ram_bytes is not None and found.ram_bytes > 1 << 26
     link = get_link("1-mbit")
-    cost = latency(found, link, macs=1e6, elements=1e4, coder="lzma", payload_bytes=1e3)
-    assert cost.total_s > cost.link_s == 0.008
+    cost = evaluate(Candidate("a", 1e6, 0, 1e4, "lzma", 1e3), found, link)
+    assert cost.latency_s > cost.link_s == 0.008
 
 
 def test_models_are_run(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ pytest.importorskip("typer", reason="the command line needs the extra 'cli'")
 from typer.testing import CliRunner
 
 from pysplitcodec.cli.app import app
-from pysplitcodec.plan import DeviceProfile, Link, latency, save_devices
+from pysplitcodec.plan import Candidate, DeviceProfile, Link, evaluate, save_devices
 from pysplitcodec.report.runs import read_rows
 
 
@@ -55,15 +55,10 @@ def test_json_has_the_rows_with_latency(folder, tmp_path):
     ]
     row = found["rows"][-1]
     assert (row["method"], row["split"]) == ("tcl", "layer3")
-    wanted = latency(
-        board,
-        Link("link", 5e6),
-        macs=row["head"]["macs"],
-        elements=16 * 4 * 4,
-        coder="lzma",
-        payload_bytes=row["bytes"]["lzma"]["mean"],
-    )
-    assert row["latency_s"]["5000000"] == pytest.approx(wanted.total_s)
+    size = row["bytes"]["lzma"]["mean"]
+    one = Candidate("layer3", row["head"]["macs"], 0, 16 * 4 * 4, "lzma", size)
+    wanted = evaluate(one, board, Link("link", 5e6))
+    assert row["latency_s"]["5000000"] == pytest.approx(wanted.latency_s)
 
 
 def test_files_are_rebuilt_from_the_rows(folder, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 
 from pysplitcodec import plan
 from pysplitcodec.errors import ArgumentError, MissingDependencyError
-from pysplitcodec.plan import DeviceProfile, Link, ModelTime, latency
+from pysplitcodec.plan import DeviceProfile, Link, ModelTime, shannon_bits_per_s
 
 DOCS = Path(__file__).parents[1] / "docs"
 DEVICE = DeviceProfile("d", macs_per_s=2e9, encode_ns_per_element={"lzma": 100.0, "pack": 1.0})
@@ -24,7 +24,7 @@ ELEMENTS = 12 * 32 * 32
 
 
 def test_examples() -> None:
-    for name in ("", ".device", ".link", ".latency"):
+    for name in ("", ".device", ".link", ".cost", ".search"):
         found = doctest.testmod(importlib.import_module(f"pysplitcodec.plan{name}"))
         assert found.failed == 0
         assert found.attempted or name == ".device"
@@ -39,50 +39,6 @@ def test_imports_numpy_alone() -> None:
     assert done.stdout.strip() == "set()", done.stderr
 
 
-# ------------------------------------------------------------------ latency
-
-
-@pytest.mark.parametrize("size", [1, 750, 1_736, 2_400, 18_400])
-def test_ten_times_the_rate_saves_7200_ns_a_byte(size: int) -> None:
-    slow, fast = plan.get_link("1-mbit"), plan.get_link("10-mbit")
-    work: dict[str, Any] = {"macs": 118e6, "elements": 12_544, "coder": "lzma"}
-    device = plan.get_device("raspberry-pi-4")
-    at_1 = latency(device, slow, payload_bytes=size, **work)
-    at_10 = latency(device, fast, payload_bytes=size, **work)
-    assert at_1.link_s - at_10.link_s == pytest.approx(7.2e-6 * size, rel=1e-12)
-    assert at_1.total_s - at_10.total_s == pytest.approx(7.2e-6 * size, rel=1e-12)
-
-
-def test_the_three_parts() -> None:
-    cost = latency(
-        DEVICE, Link("l", bits_per_s=8e6), macs=1e9, elements=5e5, coder="lzma", payload_bytes=3e5
-    )
-    assert (cost.compute_s, cost.codec_s, cost.link_s) == pytest.approx((0.5, 0.05, 0.3))
-    assert cost.total_s == pytest.approx(0.85)
-
-
-def test_nothing_to_do_takes_the_latency_of_the_link() -> None:
-    link = Link("l", bits_per_s=1e6, latency_s=0.02)
-    cost = latency(DEVICE, link, macs=0, elements=0, coder="pack", payload_bytes=0)
-    assert cost == plan.Latency(0, 0, 0.02)
-
-
-@pytest.mark.parametrize(
-    ("changed", "says"),
-    [
-        ({"coder": "zip"}, "coder on d is 'zip': expected one of lzma, pack"),
-        ({"macs": -1}, "macs is -1"),
-        ({"elements": float("nan")}, "elements is nan"),
-        ({"payload_bytes": -0.5}, "payload_bytes is -0.5"),
-        ({"payload_bytes": None}, "payload_bytes is None"),
-    ],
-)
-def test_wrong_work(changed: dict[str, Any], says: str) -> None:
-    work = {"macs": 1, "elements": 1, "coder": "lzma", "payload_bytes": 1, **changed}
-    with pytest.raises(ArgumentError, match=re.escape(says)):
-        latency(DEVICE, Link("l", bits_per_s=1), **work)
-
-
 # ------------------------------------------------------------------ links
 
 
@@ -91,6 +47,20 @@ def test_every_packet_has_its_overhead(size: int, packets: int) -> None:
     link = plan.get_link("ble-4.0")
     assert link.bytes_sent(size) == size + 17 * packets
     assert link.seconds(size) == pytest.approx(0.0075 + 8e-6 * (size + 17 * packets))
+
+
+def test_lost_packets_are_sent_again_and_pauses_are_between_packets() -> None:
+    link = Link("l", 8e6, packet_payload_bytes=100, packet_interval_s=0.01, loss=0.5)
+    assert link.bytes_sent(1_000) == 2_000  # each packet twice, on average
+    assert link.airtime_s(1_000) == 0.002
+    assert link.seconds(1_000) == pytest.approx(0.002 + 19 * 0.01)
+    assert dataclasses.replace(link, loss=0.0).seconds(100) == 0.0001
+
+
+def test_capacity() -> None:
+    assert shannon_bits_per_s(2e6, 1.0, 7e-9, 1e-9) == pytest.approx(6e6)
+    with pytest.raises(ArgumentError, match="noise_w is 0"):
+        shannon_bits_per_s(1e6, 1.0, 1e-9, 0)
 
 
 def test_larger_packets_are_faster() -> None:
@@ -108,6 +78,11 @@ def test_larger_packets_are_faster() -> None:
         ({"packet_payload_bytes": 0}, "packet_payload_bytes is 0"),
         ({"packet_payload_bytes": 9, "packet_overhead_bytes": -1}, "packet_overhead_bytes is -1"),
         ({"packet_overhead_bytes": 8}, "expected packet_payload_bytes beside it"),
+        ({"packet_interval_s": 0.1}, "packet_interval_s is 0.1: expected packet_payload_bytes"),
+        ({"loss": 0.1}, "loss is 0.1: expected packet_payload_bytes"),
+        ({"packet_payload_bytes": 9, "loss": 1}, "loss is 1: expected 0 to below 1"),
+        ({"packet_payload_bytes": 9, "loss": -0.1}, "loss is -0.1"),
+        ({"transmit_power_w": 0}, "transmit_power_w is 0"),
     ],
 )
 def test_wrong_links(wrong: dict[str, Any], says: str) -> None:
@@ -191,11 +166,11 @@ def test_shipped_macs_are_of_these_architectures(architecture: Any) -> None:
             assert {t.macs for t in device.model_times if t.model == name} <= {counted}
 
 
-# ------------------------------------------------------------------ docs/latency.md
+# ------------------------------------------------------------------ docs/planning.md
 
 
 def test_the_page_names_what_is_shipped() -> None:
-    text = (DOCS / "latency.md").read_text(encoding="utf-8")
+    text = (DOCS / "planning.md").read_text(encoding="utf-8")
     devices = text[: text.index("## Shipped links")]
     rows = dict(re.findall(r"^\| `([\w.-]+)` \| ([\d.]+) \|", devices, re.MULTILINE))
     for name, device in plan.load_devices().items():
@@ -207,7 +182,7 @@ def test_the_page_names_what_is_shipped() -> None:
 
 
 def test_the_examples_of_the_page(tmp_path: Path) -> None:
-    text = (DOCS / "latency.md").read_text(encoding="utf-8")
+    text = (DOCS / "planning.md").read_text(encoding="utf-8")
     found: dict[str, Any] = {}
     for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(example, found)
@@ -216,6 +191,7 @@ def test_the_examples_of_the_page(tmp_path: Path) -> None:
     (tmp_path / "pi.toml").write_text(device, encoding="utf-8")
     (tmp_path / "links.toml").write_text(link, encoding="utf-8")
     fields = {field.name for field in dataclasses.fields(DeviceProfile)} - {"name"}
+    assert set(Link.__dataclass_fields__) - {"name", "description"} <= set(re.findall(r"\w+", link))
     pi = plan.load_devices(tmp_path / "pi.toml")["pi"]
     assert set(pi.to_dict()) == fields
     assert plan.load_links(tmp_path / "links.toml")["office-wifi"].packet_overhead_bytes == 76

@@ -329,7 +329,7 @@ def test_speed_up_over_both_sides(folder):
     (table,) = speed_tables(rows, LATENCIES, "context", RATES[0])
     line = next(line for line in table.rows if line[:2] == ["3", "tcl"])
     took, server, device = (
-        LATENCIES.of(_one(rows, **wanted), "context", RATES[0]).total_s
+        LATENCIES.of(_one(rows, **wanted), "context", RATES[0]).latency_s
         for wanted in (
             {"method": "tcl", "split": "layer1", "bits": 3},
             {"method": "on-server"},

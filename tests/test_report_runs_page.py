@@ -144,7 +144,7 @@ def test_tables_sort(open_page: Any, rows: list[Row]) -> None:
     for key, value in (
         ("score", lambda row: score(row)["mean"]),
         ("bytes", _bytes),
-        ("latency", lambda row: LATENCIES.of(row, "context", RATES[0]).total_s),
+        ("latency", lambda row: LATENCIES.of(row, "context", RATES[0]).latency_s),
         ("before", lambda row: row["quantized"] and row["quantized"]["top1"]["mean"]),
     ):
         for sign in (1, -1):
@@ -214,7 +214,7 @@ def test_coder_and_link(open_page: Any, rows: list[Row]) -> None:
     for coder, number in (("context", 3), ("lzma", 0), ("pack", 1)):
         opened.page.locator("#coder").select_option(coder)
         opened.page.locator("#rate").select_option(str(number))
-        took, whole = (LATENCIES.of(one, coder, RATES[number]).total_s for one in (row, server))
+        took, whole = (LATENCIES.of(one, coder, RATES[number]).latency_s for one in (row, server))
         line = opened.page.locator(f"#table tr[data-point='{at}']")
         assert line.locator("td.bytes").inner_text() == f"{_bytes(row, coder):.1f}"
         shown = float(line.locator("td.latency").inner_text().split()[0])

@@ -57,7 +57,7 @@ def report(
                     {
                         **row,
                         "latency_s": {
-                            str(rate): latencies.of(row, coder, rate).total_s for rate in RATES
+                            str(rate): latencies.of(row, coder, rate).latency_s for rate in RATES
                         },
                     }
                     for row in rows

@@ -1,9 +1,10 @@
-"""What running a model's head on a device and sending its feature costs: docs/latency.md.
+"""What sharing a model between device and server costs, and what to choose: docs/planning.md.
 
->>> cost = latency(
-...     get_device("raspberry-pi-4"), get_link("1-mbit"),
-...     macs=118_000_000, elements=12_544, coder="lzma", payload_bytes=2_400,
+>>> stem = Candidate(
+...     "layer1", head_macs=118_000_000, tail_macs=0, elements=12_544, coder="lzma",
+...     payload_bytes=2_400,
 ... )
+>>> cost = evaluate(stem, get_device("raspberry-pi-4"), get_link("1-mbit"))
 >>> f"{cost.link_s * 1e3:.1f} ms on the link"
 '19.2 ms on the link'
 
@@ -12,6 +13,7 @@ Importing this package imports numpy alone.
 
 from __future__ import annotations
 
+from pysplitcodec.plan.cost import Candidate, Cost, evaluate
 from pysplitcodec.plan.device import (
     DeviceProfile,
     ModelTime,
@@ -19,18 +21,37 @@ from pysplitcodec.plan.device import (
     load_devices,
     save_devices,
 )
-from pysplitcodec.plan.latency import Latency, latency
-from pysplitcodec.plan.link import Link, get_link, load_links
+from pysplitcodec.plan.link import Link, get_link, load_links, shannon_bits_per_s
+from pysplitcodec.plan.search import (
+    Choice,
+    Limits,
+    Span,
+    Weights,
+    best,
+    break_even,
+    choices,
+    pareto,
+)
 
 __all__ = [
+    "Candidate",
+    "Choice",
+    "Cost",
     "DeviceProfile",
-    "Latency",
+    "Limits",
     "Link",
     "ModelTime",
+    "Span",
+    "Weights",
+    "best",
+    "break_even",
+    "choices",
+    "evaluate",
     "get_device",
     "get_link",
-    "latency",
     "load_devices",
     "load_links",
+    "pareto",
     "save_devices",
+    "shannon_bits_per_s",
 ]

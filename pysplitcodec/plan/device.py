@@ -41,12 +41,14 @@ class ModelTime:
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """What is known of a device; figures that are not known are None or empty.
+    """What is known of a device, or a server; figures that are not known are None or empty.
 
     macs_per_s: multiply-accumulates of a model's layers a second, whatever else it does meanwhile.
     model_times: measured runs of whole models.  encode_ns_per_element: by coder, nanoseconds to
-    make a frame of a feature, quantising included, at 2 bits.  ram_bytes, flash_bytes: for model
-    and data.  power_w: mean, while it computes.  sources: where each figure is from, by its name.
+    make a frame of a feature, quantising included, at 2 bits.  ram_bytes, flash_bytes: for data and
+    for weights; where flash_bytes is not known, RAM holds both.  power_w: mean, while it computes.
+    price_per_s: what a server takes for a second of it, in any unit.  sources: where each figure is
+    from, by its name.
     Raises ArgumentError for figures that are not above 0.
     """
 
@@ -58,11 +60,12 @@ class DeviceProfile:
     ram_bytes: int | None = None
     flash_bytes: int | None = None
     power_w: float | None = None
+    price_per_s: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ArgumentError on what no device has."""
-        single = ("macs_per_s", "ram_bytes", "flash_bytes", "power_w")
+        single = ("macs_per_s", "ram_bytes", "flash_bytes", "power_w", "price_per_s")
         given = {name: getattr(self, name) for name in single}
         known = {name: value for name, value in given.items() if value is not None}
         coders = {f"encode_ns_per_element of {k}": v for k, v in self.encode_ns_per_element.items()}

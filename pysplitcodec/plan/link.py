@@ -26,8 +26,10 @@ class Link:
     bits_per_s: of payload and overhead together.  latency_s: until the first bit leaves.
     packet_payload_bytes: what one packet carries at most; None: no packets.
     packet_overhead_bytes: headers, trailers and gaps of each packet, as bytes at `bits_per_s`.
-    sources: where each figure is from, by its name.  Raises ArgumentError for rates and packets
-    that are not above 0, negative times, and overhead without packets.
+    packet_interval_s: the pause between packets.  loss: share of packets that are lost, and sent
+    again until they arrive.  transmit_power_w: the device's, while it sends; None: not known.
+    sources: where each figure is from, by its name.  Raises ArgumentError for rates, packets and
+    powers that are not above 0, negative times, a loss of 1, and figures of packets without any.
 
     >>> Link("mine", bits_per_s=1e6).seconds(2_400)
     0.0192
@@ -39,37 +41,57 @@ class Link:
     latency_s: float = 0.0
     packet_payload_bytes: int | None = None
     packet_overhead_bytes: int = 0
+    packet_interval_s: float = 0.0
+    loss: float = 0.0
+    transmit_power_w: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ArgumentError on what no link has."""
         where = f"link {self.name}"
         check_positive(where, bits_per_s=self.bits_per_s)
-        check_count(
-            where, latency_s=self.latency_s, packet_overhead_bytes=self.packet_overhead_bytes
-        )
+        of_packets = ("packet_overhead_bytes", "packet_interval_s", "loss")
+        figures = {name: getattr(self, name) for name in of_packets}
+        check_count(where, latency_s=self.latency_s, **figures)
+        if not self.loss < 1:
+            raise ArgumentError(f"{where}: loss is {self.loss}: expected 0 to below 1")
+        if self.transmit_power_w is not None:
+            check_positive(where, transmit_power_w=self.transmit_power_w)
         if self.packet_payload_bytes is not None:
             check_positive(where, packet_payload_bytes=self.packet_payload_bytes)
-        elif self.packet_overhead_bytes:
-            raise ArgumentError(
-                f"{where}: packet_overhead_bytes is {self.packet_overhead_bytes}: expected "
-                "packet_payload_bytes beside it"
-            )
+            return
+        for name, value in figures.items():
+            if value:
+                raise ArgumentError(
+                    f"{where}: {name} is {value}: expected packet_payload_bytes beside it"
+                )
 
-    def bytes_sent(self, payload_bytes: float) -> float:
-        """The payload and the overhead of its packets; the last packet may be part full."""
+    def _packets(self, payload_bytes: float) -> int:
         check_count(f"link {self.name}", payload_bytes=payload_bytes)
         if self.packet_payload_bytes is None:
-            return payload_bytes
-        packets = math.ceil(payload_bytes / self.packet_payload_bytes)
-        return payload_bytes + packets * self.packet_overhead_bytes
+            return 0
+        return math.ceil(payload_bytes / self.packet_payload_bytes)
+
+    def bytes_sent(self, payload_bytes: float) -> float:
+        """The payload and the overhead of its packets, as often as they are sent on average.
+
+        The last packet may be part full.
+        """
+        overhead = self._packets(payload_bytes) * self.packet_overhead_bytes
+        return (payload_bytes + overhead) / (1 - self.loss)
+
+    def airtime_s(self, payload_bytes: float) -> float:
+        """Seconds in which the device sends."""
+        return 8 * self.bytes_sent(payload_bytes) / self.bits_per_s
 
     def seconds(self, payload_bytes: float) -> float:
         """Seconds until the last bit of a payload is sent.
 
         payload_bytes: of one payload, or the mean of several.
         """
-        return self.latency_s + 8 * self.bytes_sent(payload_bytes) / self.bits_per_s
+        packets = self._packets(payload_bytes) / (1 - self.loss)
+        pauses_s = max(packets - 1, 0) * self.packet_interval_s
+        return self.latency_s + self.airtime_s(payload_bytes) + pauses_s
 
     @classmethod
     def from_dict(cls, name: str, table: Mapping[str, Any]) -> Link:
@@ -96,3 +118,25 @@ def load_links(path: str | os.PathLike[str] | None = None) -> dict[str, Link]:
 def get_link(name: str) -> Link:
     """Return the shipped link of that name; ArgumentError lists those there are."""
     return named(load_links(), "link", name)
+
+
+def shannon_bits_per_s(
+    bandwidth_hz: float, transmit_power_w: float, gain: float, noise_w: float
+) -> float:
+    """The capacity of a channel, B log2(1 + pi g / sigma) (QPART, Eq. 12 and 13).
+
+    gain: the share of the power that arrives, large-scale times small-scale (Eq. 11); under
+    Rayleigh fading the latter is exponentially distributed with a mean of 1.  Raises ArgumentError
+    for figures that are not above 0.
+
+    >>> shannon_bits_per_s(1e6, transmit_power_w=1.0, gain=3e-9, noise_w=1e-9)
+    2000000.0
+    """
+    check_positive(
+        "channel",
+        bandwidth_hz=bandwidth_hz,
+        transmit_power_w=transmit_power_w,
+        gain=gain,
+        noise_w=noise_w,
+    )
+    return bandwidth_hz * math.log2(1 + transmit_power_w * gain / noise_w)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pysplitcodec.plan import DeviceProfile, Latency, Link
+from pysplitcodec.plan import Candidate, Cost, DeviceProfile, Link, evaluate
 from pysplitcodec.report.run_schema import Row
 from pysplitcodec.report.runs import coder_of
 
@@ -24,19 +24,19 @@ class Latencies:
 
     device: DeviceProfile
 
-    def of(self, row: Row, coder: str, rate: int) -> Latency:
+    def of(self, row: Row, coder: str, rate: int) -> Cost:
         """That of a row whose features are sent with `coder`, at `rate` bit/s without overhead."""
         used = coder_of(row, coder)
-        elements = math.prod(row["feature_shape"] or [0])
-        compute_s = self.device.compute_s(row["head"]["macs"])
-        if used is None:
-            return Latency(compute_s, 0.0, 0.0)
-        counted = used in self.device.encode_ns_per_element
-        return Latency(
-            compute_s,
-            self.device.codec_s(elements, used) if counted else 0.0,
-            Link(f"{rate} bit/s", bits_per_s=rate).seconds(row["bytes"][used]["mean"]),
+        counted = used is not None and used in self.device.encode_ns_per_element
+        one = Candidate(
+            row["split"] or row["method"],
+            row["head"]["macs"],
+            0,
+            elements=math.prod(row["feature_shape"] or [0]),
+            coder=used if counted else None,
+            payload_bytes=row["bytes"][used]["mean"] if used is not None else 0,
         )
+        return evaluate(one, self.device, Link(f"{rate} bit/s", bits_per_s=rate))
 
     def uncounted(self, rows: Iterable[Row], coder: str) -> list[str]:
         """The coders of rows whose time is not counted."""

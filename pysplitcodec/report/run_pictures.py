@@ -63,7 +63,7 @@ def _draw_latency(figure: Any, subject: Subject, latencies: Latencies, coder: st
     panels = figure.subplots(2, 2, sharey=True).flat
     for axes, rate in zip(panels, RATES):
         for row, label in zip(rows, subject.labels):
-            x = 1e3 * latencies.of(row, coder, rate).total_s
+            x = 1e3 * latencies.of(row, coder, rate).latency_s
             y = 100 * score(row)["mean"]
             if row["split"] is None:
                 name = "default" if row["method"] == "on-device" else row["method"]

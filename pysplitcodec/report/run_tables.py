@@ -50,10 +50,10 @@ def speed_tables(rows: Sequence[Row], latencies: Latencies, coder: str, rate: in
         whole: dict[str, float] = {}
         for row in subject.rows:
             if row["split"] is None:
-                whole.setdefault(row["method"], 1e3 * latencies.of(row, coder, rate).total_s)
+                whole.setdefault(row["method"], 1e3 * latencies.of(row, coder, rate).latency_s)
 
         def cells(row: Row, whole: dict[str, float] = whole) -> list[str]:
-            took = 1e3 * latencies.of(row, coder, rate).total_s
+            took = 1e3 * latencies.of(row, coder, rate).latency_s
             compared = [whole.get(name) for name in ("on-server", "on-device")]
             return [
                 f"{took:.2f}",

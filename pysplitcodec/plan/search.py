@@ -1,0 +1,233 @@
+"""Choosing among candidates: the best, those that no other beats, and where the answer changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from pysplitcodec.errors import ArgumentError
+from pysplitcodec.plan.cost import Candidate, Cost, evaluate
+from pysplitcodec.plan.device import DeviceProfile
+from pysplitcodec.plan.link import Link
+from pysplitcodec.plan.tables import check_count
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is minimised: QPART, Eq. 17, omega T + tau E + eta C; units of T, E and C differ.
+
+    >>> Weights(per_j=2.0).of(Cost(0.5, compute_j=0.25, codec_j=0, link_j=0, ship_j=0, price=0))
+    1.0
+    """
+
+    per_s: float = 1.0
+    per_j: float = 0.0
+    per_price: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ArgumentError for negative weights, and for none."""
+        check_count("weights", per_s=self.per_s, per_j=self.per_j, per_price=self.per_price)
+        if not (self.per_s or self.per_j or self.per_price):
+            raise ArgumentError("weights are all 0: expected one above 0")
+
+    def of(self, cost: Cost) -> float:
+        """The weighted sum; raises ArgumentError if what it needs is not known."""
+        found = self.per_s * cost.latency_s
+        for name, weight, value in (
+            ("energy_j", self.per_j, cost.energy_j),
+            ("price", self.per_price, cost.price),
+        ):
+            if weight and value is None:
+                raise ArgumentError(
+                    f"{name} has a weight of {weight:g} and is not known: expected power_w of the "
+                    "device, transmit_power_w of the link, price_per_s of the server"
+                )
+            found += weight * (value or 0.0)
+        return found
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a plan must keep to; None: anything.  Memory is held to the device's profile."""
+
+    latency_s: float | None = None
+    energy_j: float | None = None
+    payload_bytes: float | None = None
+    accuracy_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ArgumentError for negative limits."""
+        given = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        check_count("limits", **{k: v for k, v in given.items() if v is not None})
+
+
+class Choice(NamedTuple):
+    """A candidate, what it costs, the weighted sum of that, and why it will not do, if so."""
+
+    candidate: Candidate
+    cost: Cost
+    objective: float
+    why_not: tuple[str, ...]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.why_not
+
+
+def choices(
+    candidates: Iterable[Candidate],
+    device: DeviceProfile,
+    link: Link,
+    *,
+    server: DeviceProfile | None = None,
+    inferences: float | None = None,
+    weights: Weights | None = None,
+    limits: Limits | None = None,
+) -> list[Choice]:
+    """Every candidate with its cost: those that will do before the others, the best first.
+
+    server, inferences: as for `evaluate`.  weights: the time alone by default.  A limit on what is
+    not known of a candidate speaks against it.  Raises ArgumentError for no candidates, and as
+    `evaluate` and `Weights.of`.
+    """
+    weights, limits = weights or Weights(), limits or Limits()
+    found = []
+    for one in candidates:
+        cost = evaluate(one, device, link, server=server, inferences=inferences)
+        against = tuple(_against(one, cost, device, limits))
+        found.append(Choice(one, cost, weights.of(cost), against))
+    if not found:
+        raise ArgumentError("candidates are none: expected one at least")
+    return sorted(found, key=lambda choice: (not choice.feasible, choice.objective))
+
+
+def best(found: Sequence[Choice]) -> Choice:
+    """The first of `choices`; if none will do, an ArgumentError says what comes nearest."""
+    if found[0].feasible:
+        return found[0]
+    nearest = min(found, key=lambda choice: (len(choice.why_not), choice.objective))
+    raise ArgumentError(
+        f"no candidate keeps the limits; nearest is {nearest.candidate.name}: "
+        + "; ".join(nearest.why_not)
+    )
+
+
+def _against(one: Candidate, cost: Cost, device: DeviceProfile, limits: Limits) -> Iterable[str]:
+    checks: list[tuple[str, float | None, float | None]] = [
+        ("latency_s", cost.latency_s, limits.latency_s),
+        ("energy_j", cost.energy_j, limits.energy_j),
+        ("payload_bytes", one.payload_bytes, limits.payload_bytes),
+        ("accuracy_drop", one.accuracy_drop, limits.accuracy_drop),
+    ]
+    for name, value, most in checks:
+        if most is not None and value is None:
+            yield f"{name} is not known, and at most {most:g} is allowed"
+        elif most is not None and value is not None and value > most:
+            yield f"{name} is {value:.6g}, above {most:g}"
+    # A device of which only one memory is known holds weights and data in it.
+    weights_in, name = device.flash_bytes, "flash_bytes"
+    data_bytes = one.ram_bytes or 0
+    if weights_in is None:
+        weights_in, name = device.ram_bytes, "ram_bytes"
+        needed = one.head_bytes + data_bytes
+    else:
+        needed = one.head_bytes
+        if device.ram_bytes is not None and data_bytes > device.ram_bytes:
+            yield f"ram_bytes is {data_bytes}, above {device.name}'s {device.ram_bytes}"
+    if weights_in is not None and needed > weights_in:
+        yield f"{name} is {needed:.0f}, above {device.name}'s {weights_in}"
+
+
+Figure = Callable[[Choice], float]
+
+
+def pareto(found: Iterable[Choice], figures: Sequence[Figure]) -> list[Choice]:
+    """Those of `found` that no other equals in all of `figures` and beats in one; less is better.
+
+    In order of the first figure.  Of several that are equal in all, the first stays.
+    """
+    if not figures:
+        raise ArgumentError("figures are none: expected one at least")
+    rows = sorted(
+        ((tuple(figure(one) for figure in figures), i, one) for i, one in enumerate(found)),
+        key=lambda row: row[:2],
+    )
+    kept: list[tuple[tuple[float, ...], Choice]] = []
+    for values, _, one in rows:
+        if not any(all(a <= b for a, b in zip(before, values)) for before, _ in kept):
+            kept.append((values, one))
+    return [one for _, one in kept]
+
+
+class Span(NamedTuple):
+    """Rates of a link, in bit/s, at which one candidate is best: from `low` on to `high`."""
+
+    low: float
+    high: float
+    choice: Choice
+
+
+def break_even(
+    candidates: Sequence[Candidate],
+    device: DeviceProfile,
+    link: Link,
+    *,
+    server: DeviceProfile | None = None,
+    inferences: float | None = None,
+    weights: Weights | None = None,
+    limits: Limits | None = None,
+) -> list[Span]:
+    """Which candidate is best at which rate of the link, from 0 to infinity; exact.
+
+    What is minimised is a line over 1 / rate for each candidate, and the answer their lower
+    envelope.  The link's latency and packets stay as they are.  Limits on time and energy, which
+    depend on the rate, are not held; the others are.  Arguments and errors as for `choices`;
+    ArgumentError if no candidate will do.
+    """
+    weights, limits = weights or Weights(), limits or Limits()
+    held = replace(limits, latency_s=None, energy_j=None)
+
+    def at(rate: float) -> dict[int, Choice]:
+        """By position: sorted lists would mix candidates that are equal."""
+        moved = replace(link, bits_per_s=rate)
+        found = {}
+        for i, one in enumerate(candidates):
+            (found[i],) = choices(
+                [one], device, moved, server=server, inferences=inferences, weights=weights,
+                limits=held,
+            )  # fmt: skip
+        return {i: choice for i, choice in found.items() if choice.feasible}
+
+    one, two = at(1.0), at(2.0)
+    if not one:
+        raise ArgumentError("no candidate keeps the limits at any rate")
+    # objective = fixed + slope / rate
+    lines = [(2 * (one[i].objective - two[i].objective), i) for i in one]
+    fixed = {i: one[i].objective - slope for slope, i in lines}
+    # At an infinite rate the least fixed part is best, then the least slope.
+    slope, now = min(lines, key=lambda line: (fixed[line[1]], line[0]))
+    spans, inverse = [], 0.0
+    while True:
+        # where the lines of less slope cut this one, further on
+        cuts = [
+            ((fixed[i] - fixed[now]) / (slope - other), other, i)
+            for other, i in lines
+            if other < slope
+        ]
+        cuts = [cut for cut in cuts if cut[0] >= inverse]
+        high = 1 / inverse if inverse else math.inf
+        if not cuts:
+            spans.append(Span(0.0, high, _measured(at, now, high)))
+            return spans[::-1]
+        until, slope_next, after = min(cuts)
+        if until > inverse:
+            spans.append(Span(1 / until, high, _measured(at, now, high)))
+        inverse, slope, now = until, slope_next, after
+
+
+def _measured(at: Callable[[float], dict[int, Choice]], which: int, high: float) -> Choice:
+    """The choice with its cost at the highest rate of its span, or at 1 Gbit/s."""
+    return at(min(high, 1e9))[which]
