@@ -182,7 +182,7 @@ class Codebook:
         if path.suffix == ".json":
             path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
         elif path.suffix == ".safetensors":
-            _safetensors().save_file({"centroids": self._centroids}, path)
+            safetensors_numpy().save_file({"centroids": self._centroids}, path)
         else:
             raise ArgumentError(f"path is {str(path)!r}: expected a .json or .safetensors file")
 
@@ -193,7 +193,7 @@ class Codebook:
         if path.suffix == ".json":
             return cls.from_dict(read_json(path, CodebookError))
         if path.suffix == ".safetensors":
-            library = _safetensors()
+            library = safetensors_numpy()
             data = path.read_bytes()
             try:
                 return cls.from_dict(library.load(data))
@@ -268,7 +268,8 @@ def _as_float32(centroids: ArrayLike) -> NDArray[np.float32]:
         raise CodebookError(f"centroids are not numbers: {error}") from None
 
 
-def _safetensors() -> Any:
+def safetensors_numpy() -> Any:
+    """The module; raises MissingDependencyError without it."""
     try:
         import safetensors.numpy
     except ImportError:
