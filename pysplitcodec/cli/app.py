@@ -14,6 +14,7 @@ from pysplitcodec.cli import (
     firmware_commands,
     inspect_command,
     model_commands,
+    plan_command,
     profile_command,
     report_command,
     train_command,
@@ -59,6 +60,7 @@ app.command("split")(model_commands.split)
 app.command("train")(train_command.train)
 app.command("serve")(edge_commands.serve)
 app.command("run")(edge_commands.run)
+app.command("plan")(plan_command.plan)
 app.command("profile")(profile_command.profile)
 app.command("report")(report_command.report)
 app.command("info")(bench_commands.info)

@@ -17,7 +17,7 @@ from pysplitcodec.errors import ArgumentError
 if TYPE_CHECKING:
     from pysplitcodec.report import LayerReport
 
-__all__ = ["inspect"]
+__all__ = ["inspect", "progress_bars"]
 
 _CODERS = ("pack", "lzma", "context")
 _NAME_LENGTH = 32
@@ -71,7 +71,7 @@ def inspect(
     taken = _tried(file, inputs, samples, value_range, time)
     from pysplitcodec.report import layer_report
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         report = layer_report(
             file,
             taken,
@@ -133,7 +133,7 @@ def _tried(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Bars on stderr, one for each thing that is done, where a person looks on."""
     with Progress(console=messages, transient=True, disable=not messages.is_terminal) as bars:
         tasks: dict[str, Any] = {}

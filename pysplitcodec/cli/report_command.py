@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
+from pysplitcodec.cli.profiles import named_device
 from pysplitcodec.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from pysplitcodec.plan import DeviceProfile
     from pysplitcodec.report.run_latency import Latencies
     from pysplitcodec.report.run_schema import Row
 
@@ -45,7 +45,7 @@ def report(
     known = coders(rows)
     if known and coder not in known:
         raise ArgumentError(f"--coder is {coder!r}: the runs have {', '.join(known)}")
-    latencies = Latencies(_device(device))
+    latencies = Latencies(named_device(device))
     if out:
         _write(rows, latencies, coder, out)
     if as_json:
@@ -73,17 +73,6 @@ def report(
             print_table(table.title + notes, table.columns, table.rows)
     if out:
         messages.print(f"wrote {out}", markup=False)
-
-
-def _device(name: str) -> "DeviceProfile":
-    from pysplitcodec.plan import get_device, load_devices
-
-    if not name.endswith(".toml"):
-        return get_device(name)
-    found = list(load_devices(name).values())
-    if len(found) != 1:
-        raise ArgumentError(f"{name} has {len(found)} devices: expected one")
-    return found[0]
 
 
 def _write(rows: "list[Row]", latencies: "Latencies", coder: str, out: Path) -> None:
