@@ -8,7 +8,14 @@ import typer
 
 from pysplitcodec import Codec
 from pysplitcodec.cli.arrays import load_inputs
-from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
+from pysplitcodec.cli.output import (
+    Json,
+    ValueRange,
+    messages,
+    print_json,
+    print_table,
+    reports_errors,
+)
 from pysplitcodec.errors import ArgumentError
 
 __all__ = ["run", "serve"]
@@ -72,10 +79,7 @@ def run(
     model: Annotated[
         Optional[str], typer.Option(help="Model on the server. [its only one]")
     ] = None,
-    value_range: Annotated[
-        Optional[tuple[float, float]],
-        typer.Option(help="What pixel values 0 and 255 mean to the model. [0 1]"),
-    ] = None,
+    value_range: ValueRange = None,
     as_json: Json = False,
 ) -> None:
     """Run a head on inputs, send the features, and print what the tail answers."""

@@ -11,13 +11,20 @@ from rich.progress import Progress
 
 import pysplitcodec as sc
 from pysplitcodec.cli.arrays import Array, load_model_inputs
-from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
+from pysplitcodec.cli.output import (
+    Json,
+    ValueRange,
+    messages,
+    print_json,
+    print_table,
+    reports_errors,
+)
 from pysplitcodec.errors import ArgumentError
 
 if TYPE_CHECKING:
     from pysplitcodec.report import LayerReport
 
-__all__ = ["inspect", "progress_bars"]
+__all__ = ["inspect", "progress_bars", "tried_inputs"]
 
 _CODERS = ("pack", "lzma", "context")
 _NAME_LENGTH = 32
@@ -45,10 +52,7 @@ def inspect(
         Optional[list[int]],
         typer.Option(min=1, max=8, help="Index width to code features at; repeatable. [2]"),
     ] = None,
-    value_range: Annotated[
-        Optional[tuple[float, float]],
-        typer.Option(help="What pixel values 0 and 255 mean to the model. [0 1]"),
-    ] = None,
+    value_range: ValueRange = None,
     context_channels: Annotated[
         int,
         typer.Option(
@@ -68,7 +72,7 @@ def inspect(
                 raise ArgumentError(f"{option} is for models: {file} is none by name and content")
         _inspect_frames(file, as_json)
         return
-    taken = _tried(file, inputs, samples, value_range, time)
+    taken = tried_inputs(file, inputs, samples, value_range, time)
     from pysplitcodec.report import layer_report
 
     with progress_bars() as progress:
@@ -116,7 +120,7 @@ def _inspect_frames(file: Path, as_json: bool) -> None:
         print_table(title, columns, (tuple(row.values()) for row in rows))
 
 
-def _tried(
+def tried_inputs(
     file: Path,
     inputs: Optional[list[Path]],
     samples: int,

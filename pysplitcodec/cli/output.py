@@ -1,9 +1,9 @@
-"""What the commands share: where output goes, and how errors become exit codes."""
+"""What the commands share: options, where output goes, and how errors become exit codes."""
 
 import functools
 import json
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Callable, TypeVar
+from typing import Annotated, Any, Callable, Optional, TypeVar
 
 import typer
 from rich import box
@@ -18,7 +18,15 @@ from pysplitcodec.errors import (
     SplitCodecError,
 )
 
-__all__ = ["EXIT_CODES", "Json", "messages", "print_json", "print_table", "reports_errors"]
+__all__ = [
+    "EXIT_CODES",
+    "Json",
+    "ValueRange",
+    "messages",
+    "print_json",
+    "print_table",
+    "reports_errors",
+]
 
 EXIT_CODES = (
     "Exit codes: 0 success, 1 a bug in splitcodec, 2 wrong usage, 3 bad input (a file, frame, "
@@ -27,6 +35,10 @@ EXIT_CODES = (
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+ValueRange = Annotated[
+    Optional[tuple[float, float]],
+    typer.Option(help="What pixel values 0 and 255 mean to the model. [0 1]"),
+]
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 _stdout = Console(highlight=False)

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pysplitcodec.cli.arrays import load_model_inputs
-from pysplitcodec.cli.inspect_command import progress_bars
-from pysplitcodec.cli.output import Json, messages, print_json, print_table, reports_errors
+from pysplitcodec.cli.inspect_command import progress_bars, tried_inputs
+from pysplitcodec.cli.output import (
+    Json,
+    ValueRange,
+    messages,
+    print_json,
+    print_table,
+    reports_errors,
+)
 from pysplitcodec.cli.profiles import named_device, named_link
 
 if TYPE_CHECKING:
@@ -52,17 +58,13 @@ def plan(
         typer.Option(min=1, max=8, help="Index width to try; repeatable. [1 2 4]"),
     ] = None,
     samples: Annotated[int, typer.Option(min=2, help="Most inputs to take.")] = 40,
-    value_range: Annotated[
-        Optional[tuple[float, float]],
-        typer.Option(help="What pixel values 0 and 255 mean to the model. [0 1]"),
-    ] = None,
+    value_range: ValueRange = None,
     as_json: Json = False,
 ) -> None:
     """Say where to split a model for a device and a link, or that splitting does not pay."""
     from pysplitcodec.plan import Limits, Weights, best, break_even, choices
     from pysplitcodec.report import layer_report
     from pysplitcodec.report.candidates import candidates, changed_answers
-    from pysplitcodec.runtime import model_format, probe
     from pysplitcodec.splitting import read_graph
 
     edge, channel = named_device(device), named_link(link)
@@ -72,9 +74,7 @@ def plan(
             one.compute_s(0)  # says so, before what is slow, if its speed is not known
     weights = Weights(per_j=per_joule)
     limits = Limits(max_latency, None, max_bytes, max_drop)
-    if model_format(model) == "tflite":
-        probe(model)  # a bad one can end the process that runs it
-    taken = load_model_inputs(model, inputs, value_range, samples)
+    taken = tried_inputs(model, inputs, samples, value_range, time=False) or []
     with progress_bars() as progress:
         report = layer_report(model, taken, bits=bits or [1, 2, 4], time=False, progress=progress)
         changes = None

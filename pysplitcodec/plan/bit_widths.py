@@ -12,8 +12,6 @@ convex constraint, and has the closed form of `water_filling`; split points are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -39,7 +37,7 @@ def water_filling(
     z, noise = _checked(sizes, noises, budget, low, high)
 
     fewest = np.full(len(z), float(low))
-    if _added(noise, fewest) <= budget:
+    if added_noise(noise, fewest) <= budget:
         return fewest
 
     def widths(log_lambda: float) -> Floats:
@@ -48,7 +46,7 @@ def water_filling(
     ratios = np.log(z / noise)
     less, more = float(ratios.min() + _LOG4 * low), float(ratios.max() + _LOG4 * high)
     while less < (middle := (less + more) / 2) < more:
-        if _added(noise, widths(middle)) > budget:
+        if added_noise(noise, widths(middle)) > budget:
             less = middle
         else:
             more = middle
@@ -66,11 +64,11 @@ def integer_widths(
     z, noise = _checked(sizes, noises, budget, low, high)
     # 1e-9: what bisection leaves must not cost a bit
     widths = np.clip(np.ceil(real - 1e-9), low, high).astype(np.int64)
-    while _added(noise, widths) > budget:
+    while added_noise(noise, widths) > budget:
         gains = np.where(widths < high, 0.75 * noise * 4.0**-widths / z, -np.inf)
         widths[np.argmax(gains)] += 1
     while True:
-        room = budget - _added(noise, widths)
+        room = budget - added_noise(noise, widths)
         more = 3 * noise * 4.0**-widths  # what a bit less adds
         gains = np.where((widths > low) & (more <= room), z / more, 0.0)
         if not gains.any():
@@ -114,18 +112,15 @@ def exact_widths(
         return rounded
     widths: Integers = every[np.argmax(solved.x.reshape(len(z), count), 1)]
     # the solver holds constraints to 1e-6, and we hold them to the last bit
-    if _added(noise, widths) > budget or z @ rounded < z @ widths:
+    if added_noise(noise, widths) > budget or z @ rounded < z @ widths:
         return rounded
     return widths
 
 
-def added_noise(noises: Sequence[float] | ArrayLike, widths: ArrayLike) -> float:
+def added_noise(noises: ArrayLike, widths: ArrayLike) -> float:
     """What layers add at their widths: the sum of noises_l 4 ** -b_l (Eq. 34)."""
-    return _added(np.asarray(noises, np.float64), np.asarray(widths))
-
-
-def _added(noise: Floats, widths: NDArray[np.generic]) -> float:
-    return float(np.sum(noise * 4.0 ** -widths.astype(np.float64)))
+    found = np.asarray(noises, np.float64) * 4.0 ** -np.asarray(widths, np.float64)
+    return float(np.sum(found))
 
 
 def _checked(
@@ -142,7 +137,7 @@ def _checked(
         raise ArgumentError(f"noises are {len(noise)}: expected {len(z)}, as many as sizes")
     if not 1 <= low <= high <= 16:
         raise ArgumentError(f"low and high are {low} and {high}: expected 1 to 16, in this order")
-    least = _added(noise, np.full(len(z), high))
+    least = added_noise(noise, np.full(len(z), high))
     if not budget >= least:
         raise ArgumentError(
             f"budget is {budget:g}: expected at least {least:g}, the noise at {high} bits"

@@ -96,10 +96,10 @@ def find_patterns(
         head_macs = _macs(halves.head, example)
         if progress is not None:
             progress(name)
+        head = {n: t.detach().numpy() for n, t in halves.head.state_dict().items()}
         for drop, (bits, measured_drop) in _fewest(
             classifier, halves, layers, drops, solve
         ).items():
-            head = {n: t.detach().numpy() for n, t in halves.head.state_dict().items()}
             weight_bits = {layer.name: b for layer, b in zip(layers[:-1], bits)}
             found.append(
                 Pattern(

@@ -94,14 +94,23 @@ def choices(
     `evaluate` and `Weights.of`.
     """
     weights, limits = weights or Weights(), limits or Limits()
-    found = []
-    for one in candidates:
-        cost = evaluate(one, device, link, server=server, inferences=inferences)
-        against = tuple(_against(one, cost, device, limits))
-        found.append(Choice(one, cost, weights.of(cost), against))
+    found = [_choice(one, device, link, server, inferences, weights, limits) for one in candidates]
     if not found:
         raise ArgumentError("candidates are none: expected one at least")
     return sorted(found, key=lambda choice: (not choice.feasible, choice.objective))
+
+
+def _choice(
+    one: Candidate,
+    device: DeviceProfile,
+    link: Link,
+    server: DeviceProfile | None,
+    inferences: float | None,
+    weights: Weights,
+    limits: Limits,
+) -> Choice:
+    cost = evaluate(one, device, link, server=server, inferences=inferences)
+    return Choice(one, cost, weights.of(cost), tuple(_against(one, cost, device, limits)))
 
 
 def best(found: Sequence[Choice]) -> Choice:
@@ -162,8 +171,14 @@ def pareto(found: Iterable[Choice], figures: Sequence[Figure]) -> list[Choice]:
     return [one for _, one in kept]
 
 
+_FASTEST = 1e9  # bit/s: what a choice is shown at whose span has no end
+
+
 class Span(NamedTuple):
-    """Rates of a link, in bit/s, at which one candidate is best: from `low` on to `high`."""
+    """Rates of a link, in bit/s, at which one candidate is best: from `low` on to `high`.
+
+    choice: with its cost at `high`, or at 1 Gbit/s if that is less.
+    """
 
     low: float
     high: float
@@ -190,23 +205,20 @@ def break_even(
     weights, limits = weights or Weights(), limits or Limits()
     held = replace(limits, latency_s=None, energy_j=None)
 
-    def at(rate: float) -> dict[int, Choice]:
-        """By position: sorted lists would mix candidates that are equal."""
+    def at(one: Candidate, rate: float) -> Choice:
         moved = replace(link, bits_per_s=rate)
-        found = {}
-        for i, one in enumerate(candidates):
-            (found[i],) = choices(
-                [one], device, moved, server=server, inferences=inferences, weights=weights,
-                limits=held,
-            )  # fmt: skip
-        return {i: choice for i, choice in found.items() if choice.feasible}
+        return _choice(one, device, moved, server, inferences, weights, held)
 
-    one, two = at(1.0), at(2.0)
-    if not one:
+    slow = {i: at(one, 1.0) for i, one in enumerate(candidates)}
+    slow = {i: choice for i, choice in slow.items() if choice.feasible}
+    if not slow:
         raise ArgumentError("no candidate keeps the limits at any rate")
     # objective = fixed + slope / rate
-    lines = [(2 * (one[i].objective - two[i].objective), i) for i in one]
-    fixed = {i: one[i].objective - slope for slope, i in lines}
+    lines = [
+        (2 * (choice.objective - at(choice.candidate, 2.0).objective), i)
+        for i, choice in slow.items()
+    ]
+    fixed = {i: slow[i].objective - slope for slope, i in lines}
     # At an infinite rate the least fixed part is best, then the least slope.
     slope, now = min(lines, key=lambda line: (fixed[line[1]], line[0]))
     spans, inverse = [], 0.0
@@ -220,14 +232,9 @@ def break_even(
         cuts = [cut for cut in cuts if cut[0] >= inverse]
         high = 1 / inverse if inverse else math.inf
         if not cuts:
-            spans.append(Span(0.0, high, _measured(at, now, high)))
+            spans.append(Span(0.0, high, at(candidates[now], min(high, _FASTEST))))
             return spans[::-1]
         until, slope_next, after = min(cuts)
         if until > inverse:
-            spans.append(Span(1 / until, high, _measured(at, now, high)))
+            spans.append(Span(1 / until, high, at(candidates[now], min(high, _FASTEST))))
         inverse, slope, now = until, slope_next, after
-
-
-def _measured(at: Callable[[float], dict[int, Choice]], which: int, high: float) -> Choice:
-    """The choice with its cost at the highest rate of its span, or at 1 Gbit/s."""
-    return at(min(high, 1e9))[which]

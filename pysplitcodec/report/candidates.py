@@ -84,10 +84,11 @@ def changed_answers(
     """
     found: dict[tuple[int, int], float] = {}
     tell = progress or (lambda *_: None)
+    cuts = graph.list_cuts()
     points = [point for point in report.split_points if point.codebooks]
     for number, point in enumerate(points):
         tell("counting answers that change", number, len(points))
-        halves = graph.split(graph.list_cuts()[point.index])
+        halves = graph.split(cuts[point.index])
         head = open_head(halves.head, example, optimise=True)
         tail = open_part(halves.tail, optimise=True)
         features = [head(*sample) for sample in samples]
