@@ -24,7 +24,12 @@ from pysplitcodec.plan.qpart import (  # noqa: E402
     load_patterns,
     save_patterns,
 )
-from pysplitcodec.plan.qpart_noise import even_grid  # noqa: E402
+from pysplitcodec.plan.qpart_noise import (  # noqa: E402
+    adversarial_noise,
+    even_grid,
+    measure,
+    noise,
+)
 from pysplitcodec.splitting import split  # noqa: E402
 
 DROPS = [0.01, 0.05]
@@ -56,26 +61,26 @@ def patterns(classifier: Classifier) -> list[Pattern]:
 
 def test_noise_falls_by_three_quarters_a_bit(classifier: Classifier) -> None:
     """Eq. 18, as a measurement: within a factor of two over six bits."""
-    for layer in classifier.measure(DROPS):
+    for layer in measure(classifier, DROPS):
         weight = classifier.layers[layer.name]
         assert layer.size == weight.numel()
         for bits in (3, 6, 8):
-            measured = classifier.noise(classifier.answers({layer.name: even_grid(weight, bits)}))
+            measured = noise(classifier, classifier.answers({layer.name: even_grid(weight, bits)}))
             assert 0.4 < measured / (layer.at_0_bits * 4.0**-bits) < 2.5
 
 
 def test_robustness_is_the_noise_that_costs_the_drop(classifier: Classifier) -> None:
     """Noise of another seed, as strong as a layer stands, costs about what it was asked for."""
-    for layer in classifier.measure([0.05, 0.2]):
+    for layer in measure(classifier, [0.05, 0.2]):
         assert 0 < layer.robustness[0.05] <= layer.robustness[0.2]
         weight = classifier.layers[layer.name]
         shape = torch.rand(weight.shape, generator=torch.Generator().manual_seed(5)) - 0.5
-        wanted = layer.robustness[0.2] * classifier.adversarial_noise()
+        wanted = layer.robustness[0.2] * adversarial_noise(classifier)
         scale = float(weight.std())
         for _ in range(20):
             answers = classifier.answers({layer.name: weight + scale * shape})
-            scale *= (wanted / classifier.noise(answers)) ** 0.4
-        assert classifier.noise(answers) == pytest.approx(wanted, rel=0.05)
+            scale *= (wanted / noise(classifier, answers)) ** 0.4
+        assert noise(classifier, answers) == pytest.approx(wanted, rel=0.05)
         assert 0.08 < classifier.drop(answers) < 0.4
 
 
@@ -89,7 +94,7 @@ def test_adversarial_noise_is_the_least_that_changes_a_class(classifier: Classif
     assert torch.equal(just_less.argmax(1), wanted)
     assert not (just_more.argmax(1) == wanted).any()
     noise = (toward * gap / 2).square().sum(1).mean()
-    assert classifier.adversarial_noise() == pytest.approx(float(noise), rel=1e-5)
+    assert adversarial_noise(classifier) == pytest.approx(float(noise), rel=1e-5)
 
 
 def test_even_grid_is_what_is_sent(classifier: Classifier) -> None:
@@ -133,7 +138,7 @@ def test_exact_widths_are_no_worse(classifier: Classifier, patterns: list[Patter
         weights = {n: classifier.layers[n].numel() * b for n, b in one.weight_bits.items()}
         return sum(weights.values()) + one.feature_elements * one.feature_bits
 
-    exact = find_patterns(classifier, DROPS, splits=["3"], exact=True)
+    exact = find_patterns(classifier, DROPS, splits=["3"], widths="exact")
     rounded = [one for one in patterns if one.split == "3"]
     for one, other in zip(exact, rounded):
         assert sent(one) <= 1.1 * sent(other)

@@ -11,21 +11,34 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from pysplitcodec.errors import ArgumentError, ModelError
 from pysplitcodec.plan.bit_widths import added_noise, exact_widths, integer_widths
+from pysplitcodec.plan.classifier import Classifier, Part, cut
 from pysplitcodec.plan.cost import Candidate
 from pysplitcodec.plan.packed_weights import pack_weights
-from pysplitcodec.plan.qpart_noise import Classifier, LayerNoise, even_grid
-from pysplitcodec.splitting import Split, read_graph
-from pysplitcodec.splitting.layers import read_layers
-from pysplitcodec.splitting.model_graph import ModelGraph
+from pysplitcodec.plan.qpart_noise import (
+    LayerNoise,
+    check_drops,
+    even_grid,
+    measure,
+    measure_feature,
+)
 
-__all__ = ["Classifier", "Pattern", "at_drop", "find_patterns", "load_patterns", "save_patterns"]
+__all__ = [
+    "Classifier",
+    "Part",
+    "Pattern",
+    "at_drop",
+    "cut",
+    "find_patterns",
+    "load_patterns",
+    "save_patterns",
+]
 
 
 @dataclass(frozen=True)
@@ -68,81 +81,89 @@ def find_patterns(
     drops: Sequence[float],
     *,
     splits: Sequence[str] | None = None,
-    exact: bool = False,
+    widths: Widths = "rounded",
+    coder: str = "pack",
     progress: Callable[[str], None] | None = None,
 ) -> list[Pattern]:
     """Algorithm 1: for every split point and accuracy drop, the fewest bits that keep it.
 
-    drops: accuracy that may be lost, as shares; QPART has five.  splits: names of split points, as
-    `list_cuts` has them; by default one for each number of layers on the device, the last before
-    the next layer.  exact: `exact_widths` instead of the rounded closed form.  progress: told of
-    each split point.
+    drops: accuracy that may be lost, as shares; QPART has five.  splits: as for `cut`.  widths:
+    "rounded", the closed form; "exact", `exact_widths`; "uniform", the same in all layers, which
+    the others try as well, so that they never send more bits.  coder: of the weights' frames, as
+    for `pack_weights`; head_bytes are what it makes.  progress: told of each split point.
 
     Split points that lose more than a drop even at 8 bits have no pattern for it.  Raises
-    ArgumentError for drops that are not between 0 and 1, SplitError for split points that are none,
-    MissingDependencyError without safetensors, or without SciPy if `exact`.
+    ArgumentError for drops that are not between 0 and 1 and for other `widths`, SplitError for
+    split points that are none, MissingDependencyError without safetensors, or without SciPy if
+    "exact".
     """
-    example = classifier.inputs[:1]
-    graph = read_graph(classifier.model, example)
-    every_macs = _macs(classifier.model, example)
-    weights = {layer.name: layer for layer in classifier.measure(drops)}
-    solve = exact_widths if exact else integer_widths
+    if widths not in _SOLVE:
+        raise ArgumentError(f"widths is {widths!r}: expected one of {', '.join(_SOLVE)}")
+    solve = _SOLVE[widths]
+    check_drops(drops)
+    noises = {} if solve is None else {one.name: one for one in measure(classifier, drops)}
     found = []
-    for name in _last_cuts(graph, classifier) if splits is None else splits:
-        halves = graph.split(name)
-        feature = classifier.measure_feature(name, halves, drops)
-        own = dict(halves.head.named_parameters())
-        layers = [*(layer for n, layer in weights.items() if n in own), feature]
-        head_macs = _macs(halves.head, example)
+    for part in cut(classifier, splits):
         if progress is not None:
-            progress(name)
-        head = {n: t.detach().numpy() for n, t in halves.head.state_dict().items()}
-        for drop, (bits, measured_drop) in _fewest(
-            classifier, halves, layers, drops, solve
+            progress(part.name)
+        head = part.head_weights
+        names = [name for name in classifier.layers if name in head]
+        elements = part.features[0].numel()
+        sizes = np.array([*(classifier.layers[name].numel() for name in names), elements])
+        tried = {(bits,) * len(sizes) for bits in range(_LOW, _HIGH + 1)}
+        if solve is not None:
+            layers = [noises[name] for name in names]
+            layers.append(measure_feature(classifier, part, drops))
+            tried |= _solved(sizes, layers, drops, solve)
+        fewest_first = sorted(tried, key=lambda each: (sizes @ each, each))
+        for drop, (bits, measured_drop) in _first_that_keep(
+            classifier, part, names, fewest_first, drops
         ).items():
-            weight_bits = {layer.name: b for layer, b in zip(layers[:-1], bits)}
+            weight_bits = dict(zip(names, bits))
             found.append(
                 Pattern(
-                    name,
+                    part.name,
                     drop,
                     measured_drop,
                     weight_bits,
                     bits[-1],
-                    feature.size,
-                    len(pack_weights(head, weight_bits)),
-                    head_macs,
-                    every_macs - head_macs,
+                    elements,
+                    len(pack_weights(head, weight_bits, coder=coder)),
+                    part.head_macs,
+                    part.tail_macs,
                 )
             )
     return found
 
 
-def _fewest(
-    classifier: Classifier,
-    halves: Split[nn.Module],
-    layers: Sequence[LayerNoise],
-    drops: Sequence[float],
-    solve: Callable[..., NDArray[np.int64]],
-) -> dict[float, tuple[Sequence[int], float]]:
-    """By drop, bits of the layers, the feature last, and the drop that they are measured to have.
-
-    The budget that goes with a drop is not known, so widths for many budgets are measured, those
-    that send least first.
-    """
-    sizes = np.array([layer.size for layer in layers])
-    candidates: set[tuple[int, ...]] = set()
+def _solved(
+    sizes: NDArray[np.int64], layers: Sequence[LayerNoise], drops: Sequence[float], solve: _Solver
+) -> set[tuple[int, ...]]:
+    """Widths for many budgets: the one that goes with a drop is not known."""
+    found = set()
     for drop in drops:
         noises = [layer.share(drop) for layer in layers]
         most, least = (added_noise(noises, np.full(len(sizes), b)) for b in (_LOW, _HIGH))
         for budget in np.geomspace(least, most, _BUDGETS):
             widths = solve(sizes, noises, max(budget, least), _LOW, _HIGH)
-            candidates.add(tuple(int(b) for b in widths))
-    plain, names = classifier.layers, [layer.name for layer in layers[:-1]]
+            found.add(tuple(int(bits) for bits in widths))
+    return found
+
+
+def _first_that_keep(
+    classifier: Classifier,
+    part: Part,
+    names: Sequence[str],
+    tried: Sequence[tuple[int, ...]],
+    drops: Sequence[float],
+) -> dict[float, tuple[tuple[int, ...], float]]:
+    """By drop, the first widths of layers and feature that keep it, and the drop measured."""
+    plain = classifier.layers
     wanted, found = sorted(drops), {}
-    for bits in sorted(candidates, key=lambda widths: (sizes @ widths, widths)):
-        coarse = {n: even_grid(plain[n], b) for n, b in zip(names, bits)}
-        sent = even_grid(classifier.features(halves.head, coarse), bits[-1])
-        measured = classifier.drop(classifier.tail_answers(halves.tail, sent))
+    for bits in tried:
+        coarse = {name: even_grid(plain[name], b) for name, b in zip(names, bits)}
+        sent = even_grid(classifier.features(part.head, coarse), bits[-1])
+        measured = classifier.drop(classifier.tail_answers(part.tail, sent))
         while wanted and measured <= wanted[-1]:
             found[wanted.pop()] = bits, measured
         if not wanted:
@@ -150,27 +171,15 @@ def _fewest(
     return {drop: found[drop] for drop in drops if drop in found}
 
 
-def _last_cuts(graph: ModelGraph[nn.Module], classifier: Classifier) -> list[str]:
-    """Of the cuts with the same weights before them, the last."""
-    last = {}
-    for cut in graph.list_cuts():
-        own = dict(graph.split(cut).head.named_parameters())
-        names = tuple(name for name in classifier.layers if name in own)
-        if names:
-            last[names] = cut.name
-    return list(last.values())
-
-
-def _macs(module: nn.Module, example: Tensor) -> int:
-    layers = read_layers(read_graph(module, example), [])
-    found = layers.macs(range(len(layers.operators)))
-    if found is None:
-        raise ArgumentError("the model has operators whose multiply-accumulates are not known")
-    return found
-
-
+Widths = Literal["rounded", "exact", "uniform"]
+_Solver = Callable[..., "NDArray[np.int64]"]
 _LOW, _HIGH = 1, 8  # bits
 _BUDGETS = 32  # for each drop, that are tried
+_SOLVE: dict[str, _Solver | None] = {
+    "rounded": integer_widths,
+    "exact": exact_widths,
+    "uniform": None,
+}
 
 
 def at_drop(patterns: Sequence[Pattern], drop: float) -> list[Pattern]:
