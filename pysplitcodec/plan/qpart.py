@@ -7,20 +7,17 @@ they may.  Algorithm 2 looks patterns up and takes the split point of the least 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pysplitcodec.errors import ArgumentError, ModelError
+from pysplitcodec.errors import ArgumentError
 from pysplitcodec.plan.bit_widths import added_noise, exact_widths, integer_widths
 from pysplitcodec.plan.classifier import Classifier, Part, cut
-from pysplitcodec.plan.cost import Candidate
 from pysplitcodec.plan.packed_weights import pack_weights
+from pysplitcodec.plan.patterns import Pattern, at_drop, load_patterns, save_patterns
 from pysplitcodec.plan.qpart_noise import (
     LayerNoise,
     check_drops,
@@ -39,41 +36,6 @@ __all__ = [
     "load_patterns",
     "save_patterns",
 ]
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """A split point, and the bits of what is sent for it.
-
-    drop: the accuracy that may be lost; measured_drop: that is, on calibration samples.
-    weight_bits: of the head's layers by name.  feature_bits: of the feature's elements, of which
-    there are so many.  head_bytes: of the weights as they are sent, measured.  head_macs,
-    tail_macs: multiply-accumulates of one input.
-    """
-
-    split: str
-    drop: float
-    measured_drop: float
-    weight_bits: dict[str, int]
-    feature_bits: int
-    feature_elements: int
-    head_bytes: int
-    head_macs: int
-    tail_macs: int
-
-    @property
-    def candidate(self) -> Candidate:
-        """What `evaluate` and `choices` take; the feature is packed and not coded."""
-        return Candidate(
-            self.split,
-            self.head_macs,
-            self.tail_macs,
-            elements=self.feature_elements,
-            payload_bytes=float(np.ceil(self.feature_elements * self.feature_bits / 8)),
-            bits=self.feature_bits,
-            head_bytes=self.head_bytes,
-            accuracy_drop=self.measured_drop,
-        )
 
 
 def find_patterns(
@@ -180,35 +142,3 @@ _SOLVE: dict[str, _Solver | None] = {
     "exact": exact_widths,
     "uniform": None,
 }
-
-
-def at_drop(patterns: Sequence[Pattern], drop: float) -> list[Pattern]:
-    """Those of the largest of the accuracy drops that is not above `drop` (Algorithm 2, line 1).
-
-    Raises ArgumentError if there is none, and names the least.
-    """
-    known = sorted({one.drop for one in patterns})
-    fitting = [one for one in known if one <= drop]
-    if not fitting:
-        least = f"{known[0]:g}" if known else "none"
-        raise ArgumentError(f"drop is {drop:g}: expected at least {least}, the least with patterns")
-    return [one for one in patterns if one.drop == fitting[-1]]
-
-
-def save_patterns(patterns: Sequence[Pattern], path: str | Path) -> None:
-    """Write patterns as JSON, for `load_patterns`."""
-    rows = [asdict(one) for one in patterns]
-    Path(path).write_text(json.dumps({"format": 1, "patterns": rows}, indent=1) + "\n", "utf-8")
-
-
-def load_patterns(path: str | Path) -> list[Pattern]:
-    """Read what `save_patterns` wrote.  Raises ModelError for anything else."""
-    try:
-        found = json.loads(Path(path).read_text("utf-8"))
-        if found["format"] != 1:
-            raise ModelError(f"{path} has format {found['format']!r}: this version reads 1")
-        return [Pattern(**row) for row in found["patterns"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path} holds no patterns: {error}") from None
