@@ -11,15 +11,18 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors", reason="packed weights need the extra 'safetensors'")
 
+from cloud_classifier import cloud_classifier  # noqa: E402
 from torch import nn  # noqa: E402
 
 from pysplitcodec.errors import ArgumentError, ModelError, SplitError  # noqa: E402
 from pysplitcodec.plan import best, choices, get_device, get_link  # noqa: E402
+from pysplitcodec.plan.classifier import run  # noqa: E402
 from pysplitcodec.plan.packed_weights import pack_weights, unpack_weights  # noqa: E402
 from pysplitcodec.plan.qpart import (  # noqa: E402
     Classifier,
     Pattern,
     at_drop,
+    cut,
     find_patterns,
     load_patterns,
     save_patterns,
@@ -37,21 +40,7 @@ DROPS = [0.01, 0.05]
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    """Three layers that have learned to tell ten clouds of points apart."""
-    torch.manual_seed(0)
-    centres = torch.randn(10, 20)
-    targets = torch.arange(1200) % 10
-    inputs = centres[targets] + 0.9 * torch.randn(1200, 20)
-    model = nn.Sequential(
-        nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)
-    )
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(100):
-        loss = nn.functional.cross_entropy(model(inputs), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return Classifier(model, inputs, targets)
+    return cloud_classifier()
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +103,8 @@ def test_patterns_keep_their_drops(classifier: Classifier, patterns: list[Patter
         data = pack_weights(state, one.weight_bits)
         assert len(data) == one.head_bytes
         head = {n: torch.from_numpy(w) for n, w in unpack_weights(data).items()}
-        sent = even_grid(classifier.features(halves.head, head), one.feature_bits)
-        measured = classifier.drop(classifier.tail_answers(halves.tail, sent))
+        sent = even_grid(run(halves.head, classifier.inputs, head), one.feature_bits)
+        measured = classifier.drop(run(halves.tail, sent))
         assert measured == pytest.approx(one.measured_drop)
         assert measured <= one.drop
         assert one.head_macs == sum(classifier.layers[name].numel() for name in one.weight_bits)
@@ -142,6 +131,26 @@ def test_exact_widths_are_no_worse(classifier: Classifier, patterns: list[Patter
     rounded = [one for one in patterns if one.split == "3"]
     for one, other in zip(exact, rounded):
         assert sent(one) <= 1.1 * sent(other)
+
+
+def test_never_more_than_uniform_widths(classifier: Classifier, patterns: list[Pattern]) -> None:
+    uniform = find_patterns(classifier, DROPS, widths="uniform")
+    for one in uniform:
+        assert set(one.weight_bits.values()) == {one.feature_bits}
+        assert one.measured_drop <= one.drop
+    by = {(one.split, one.drop): one for one in patterns}
+    assert all(by[one.split, one.drop].head_bytes <= one.head_bytes for one in uniform)
+
+
+def test_weights_may_be_coded(classifier: Classifier) -> None:
+    packed, coded = (
+        find_patterns(classifier, [0.01], splits=["1"], widths="uniform", coder=coder)[0]
+        for coder in ("pack", "range")
+    )
+    head = cut(classifier, ["1"])[0].head_weights
+    assert coded.head_bytes == len(pack_weights(head, coded.weight_bits, coder="range"))
+    assert coded.head_bytes < packed.head_bytes
+    assert coded.weight_bits == packed.weight_bits
 
 
 def test_the_request_is_answered(patterns: list[Pattern]) -> None:
@@ -180,6 +189,10 @@ def test_wrong_questions(classifier: Classifier) -> None:
     for drops in ([], [0.0], [1.0], [-0.1]):
         with pytest.raises(ArgumentError, match="drops are"):
             find_patterns(classifier, drops)
+    with pytest.raises(
+        ArgumentError, match="widths is 'best': expected one of rounded, exact, uni"
+    ):
+        find_patterns(classifier, DROPS, widths="best")  # type: ignore[arg-type]
     with pytest.raises(SplitError, match="nowhere"):
         find_patterns(classifier, DROPS, splits=["nowhere"])
     inputs, targets = classifier.inputs, classifier.targets

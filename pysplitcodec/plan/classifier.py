@@ -19,6 +19,8 @@ from pysplitcodec.splitting import read_graph
 from pysplitcodec.splitting.layers import read_layers
 from pysplitcodec.splitting.model_graph import ModelGraph
 
+Weights = Mapping[str, Tensor]
+
 _BATCH = 500
 
 
@@ -48,22 +50,9 @@ class Classifier:
         """Weights of layers by name, in the model's order: what has two dimensions or more."""
         return {n: p.detach() for n, p in self.model.named_parameters() if p.dim() >= 2}
 
-    def answers(self, weights: Mapping[str, Tensor]) -> Tensor:
+    def answers(self, weights: Weights) -> Tensor:
         """The outputs with some weights replaced: [n, classes]."""
-        with torch.no_grad():
-            given = self.inputs.split(_BATCH)
-            return torch.cat([functional_call(self.model, dict(weights), (x,)) for x in given])
-
-    def features(self, head: nn.Module, weights: Mapping[str, Tensor]) -> Tensor:
-        """What a head with some weights replaced gives: [n, ...]."""
-        with torch.no_grad():
-            given = self.inputs.split(_BATCH)
-            return torch.cat([functional_call(head, dict(weights), (x,)) for x in given])
-
-    def tail_answers(self, tail: nn.Module, features: Tensor) -> Tensor:
-        """The outputs for features."""
-        with torch.no_grad():
-            return torch.cat([tail(x) for x in features.split(_BATCH)])
+        return run(self.model, self.inputs, weights)
 
     def accuracy_of(self, answers: Tensor) -> float:
         """The share of samples that are classified rightly."""
@@ -72,6 +61,14 @@ class Classifier:
     def drop(self, answers: Tensor) -> float:
         """How much less accurate answers are than the model's."""
         return self.accuracy - self.accuracy_of(answers)
+
+
+def run(module: nn.Module, inputs: Tensor, weights: Weights | None = None) -> Tensor:
+    """What a module gives for inputs [n, ...], with some weights replaced, batch by batch."""
+    replaced = dict(weights or {})
+    with torch.no_grad():
+        given = inputs.split(_BATCH)
+        return torch.cat([functional_call(module, replaced, (some,)) for some in given])
 
 
 @dataclass(frozen=True)
@@ -104,12 +101,12 @@ def cut(classifier: Classifier, splits: Sequence[str] | None = None) -> list[Par
     """
     example = classifier.inputs[:1]
     graph = read_graph(classifier.model, example)
-    every_macs = _macs(classifier.model, example)
+    every_macs = count_macs(classifier.model, example)
     found = []
     for name in _last_cuts(graph, classifier) if splits is None else splits:
         halves = graph.split(name)
-        head_macs = _macs(halves.head, example)
-        features = classifier.features(halves.head, {})
+        head_macs = count_macs(halves.head, example)
+        features = run(halves.head, classifier.inputs)
         found.append(
             Part(name, halves.head, halves.tail, features, head_macs, every_macs - head_macs)
         )
@@ -127,7 +124,8 @@ def _last_cuts(graph: ModelGraph[nn.Module], classifier: Classifier) -> list[str
     return list(last.values())
 
 
-def _macs(module: nn.Module, example: Tensor) -> int:
+def count_macs(module: nn.Module, example: Tensor) -> int:
+    """Multiply-accumulates of one input; ArgumentError if an operator's are not known."""
     layers = read_layers(read_graph(module, example), [])
     found = layers.macs(range(len(layers.operators)))
     if found is None:

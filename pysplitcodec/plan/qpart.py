@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.plan.bit_widths import added_noise, exact_widths, integer_widths
-from pysplitcodec.plan.classifier import Classifier, Part, cut
+from pysplitcodec.plan.classifier import Classifier, Part, cut, run
 from pysplitcodec.plan.packed_weights import pack_weights
 from pysplitcodec.plan.patterns import Pattern, at_drop, load_patterns, save_patterns
 from pysplitcodec.plan.qpart_noise import (
@@ -124,8 +124,8 @@ def _first_that_keep(
     wanted, found = sorted(drops), {}
     for bits in tried:
         coarse = {name: even_grid(plain[name], b) for name, b in zip(names, bits)}
-        sent = even_grid(classifier.features(part.head, coarse), bits[-1])
-        measured = classifier.drop(classifier.tail_answers(part.tail, sent))
+        sent = even_grid(run(part.head, classifier.inputs, coarse), bits[-1])
+        measured = classifier.drop(run(part.tail, sent))
         while wanted and measured <= wanted[-1]:
             found[wanted.pop()] = bits, measured
         if not wanted:

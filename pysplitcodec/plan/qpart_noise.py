@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.errors import ArgumentError
-from pysplitcodec.plan.classifier import Classifier, Part
+from pysplitcodec.plan.classifier import Classifier, Part, run
 
 _FITTED = (3, 4, 5, 6)  # widths at which a layer's noise is measured
 _WIDEST, _STEP = 10.0, 0.5  # of the search for a layer's robustness, in bits
@@ -64,7 +64,7 @@ def measure_feature(classifier: Classifier, part: Part, drops: Sequence[float]) 
     """The same of the feature at a split point, whose size is that of one sample."""
 
     def answers(features: Tensor) -> Tensor:
-        return classifier.tail_answers(part.tail, features)
+        return run(part.tail, features)
 
     found = _measure(classifier, part.name, part.features, answers, drops)
     return replace(found, size=part.features[0].numel())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pysplitcodec.codecs.jpeg import JpegScans
+from pysplitcodec.codecs.jpeg import JpegScans, lowest_quality
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.train.data import Data
 from pysplitcodec.train.measure import model_metrics
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["JpegInput", "jpeg_quality", "on_device", "on_server"]
-
-# Accuracy goes up and down by single images: so many worse qualities that fail end the search.
-_NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
@@ -103,20 +100,9 @@ def _lowest_quality(
             results[quality] = model_metrics(model, data, device, images)
         return results[quality][data.task.metrics[0]] >= wanted
 
-    if not keeps(100):
+    lowest = lowest_quality(keeps)
+    if lowest is None:
         return None
-    fails, lowest = 0, 100
-    while lowest - fails > 1:
-        middle = (lowest + fails) // 2
-        if keeps(middle):
-            lowest = middle
-        else:
-            fails = middle
-    quality = lowest - 1
-    while quality >= max(1, lowest - _NEIGHBOURS):
-        if keeps(quality):
-            lowest = quality
-        quality -= 1
     scans = JpegScans(pixels.shape[1:], lowest, subsampling)
     sizes = [len(scans.encode(image)) for image in pixels]
     files = [len(scans.file(image, optimize=True)) for image in pixels]

@@ -1,0 +1,270 @@
+"""What QPART is compared with: other ways to share a classifier, for the same cost model.
+
+Each gives an `Offload` for every split point (`cut`) at which the calibration samples keep the
+accuracy drop.  Weights that are sent count as `head_bytes`; Neurosurgeon and JALAD have them on the
+device already, which is `evaluate` without `inferences`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pysplitcodec.codebook import Codebook
+from pysplitcodec.codec import Codec
+from pysplitcodec.codecs.jpeg import JpegScans, lowest_quality
+from pysplitcodec.plan.classifier import Classifier, Part, Weights, count_macs, run
+from pysplitcodec.plan.cost import Candidate
+from pysplitcodec.plan.packed_weights import pack_weights, unpack_weights
+from pysplitcodec.plan.patterns import Pattern
+
+__all__ = [
+    "Offload",
+    "autoencoder",
+    "jalad",
+    "jpeg_input",
+    "on_device",
+    "pruning",
+    "run_pattern",
+    "unoptimised",
+]
+
+_FLOAT_BYTES = 4
+_SHARES = np.linspace(0.99, 0.0, 100)  # of the weights, that are pruned
+_REDUCTIONS = (32, 16, 8, 4, 2)  # of the feature, by an autoencoder
+
+
+class Offload(NamedTuple):
+    """A candidate, and what device and server answer together: inputs [n, ...] to [n, classes]."""
+
+    candidate: Candidate
+    answers: Callable[[Any], Tensor]
+
+
+def on_device(classifier: Classifier) -> Offload:
+    """The whole model on the device, its weights sent in float32."""
+    macs = count_macs(classifier.model, classifier.inputs[:1])
+    sent = _float_bytes(classifier.model.state_dict())
+    candidate = Candidate("all on the device", macs, 0, head_bytes=sent, accuracy_drop=0.0)
+    return Offload(candidate, lambda inputs: run(classifier.model, inputs))
+
+
+def unoptimised(classifier: Classifier, parts: Sequence[Part]) -> list[Offload]:
+    """Weights and feature in float32: QPART's "no optimization", and Neurosurgeon's candidates."""
+    return [
+        Offload(
+            replace(_float_candidate(part), accuracy_drop=0.0),
+            lambda inputs: run(classifier.model, inputs),
+        )
+        for part in parts
+    ]
+
+
+def jpeg_input(
+    classifier: Classifier,
+    pixels: NDArray[np.uint8],
+    inputs_of: Callable[[NDArray[np.uint8]], Tensor],
+    drop: float,
+) -> Offload | None:
+    """The whole model on the server, which gets JPEGs of the lowest quality that keeps `drop`.
+
+    pixels: the calibration samples, [n, h, w] or [n, h, w, 3].  inputs_of: what the model takes, of
+    some of them.  The header, which all share, is not sent; `answers` takes pixels.  None if no
+    quality keeps `drop`.
+    """
+    macs = count_macs(classifier.model, classifier.inputs[:1])
+
+    def scans(quality: int) -> JpegScans:
+        return JpegScans(pixels.shape[1:], quality, "4:2:0" if pixels.ndim == 4 else "4:4:4")
+
+    def answers(given: NDArray[np.uint8], quality: int) -> Tensor:
+        codec = scans(quality)
+        decoded = np.stack([codec.decode(codec.encode(one)) for one in given])
+        return run(classifier.model, inputs_of(decoded))
+
+    quality = lowest_quality(lambda q: classifier.drop(answers(pixels, q)) <= drop)
+    if quality is None:
+        return None
+    codec = scans(quality)
+    candidate = Candidate(
+        f"send JPEG of quality {quality}",
+        0,
+        macs,
+        payload_bytes=float(np.mean([len(codec.encode(one)) for one in pixels])),
+        accuracy_drop=classifier.drop(answers(pixels, quality)),
+    )
+    return Offload(candidate, lambda given: answers(given, quality))
+
+
+def jalad(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Offload]:
+    """The feature on an even grid of the fewest bits that keep `drop`, entropy-coded (JALAD).
+
+    JALAD has Huffman's code; the coder here is `range`, which makes fewer bytes.
+    """
+    found = []
+    for part in parts:
+        for bits in range(1, 9):
+            codec = _even_codec(part.features, bits, "range")
+            offload = _with_drop(classifier, _float_candidate(part), _quantising(part, codec))
+            if _drop_of(offload) <= drop:
+                lengths = [len(codec.encode(one.numpy())) for one in part.features]
+                found.append(_sending(offload, float(np.mean(lengths)), bits, "range"))
+                break
+    return found
+
+
+def autoencoder(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Offload]:
+    """The feature through a linear autoencoder, as narrow as `drop` allows, in float32.
+
+    The autoencoder is the best that a linear one can be, principal components: of the elements of
+    a vector, or of the channels of [c, h, w], 1/32 to 1/2 of them.  Device and server have a side
+    of it each; the device's is sent with the head.
+    """
+    found = []
+    for part in parts:
+        rows = _rows(part.features)
+        mean = rows.mean(0)
+        apart = (rows - mean).double()
+        axes = torch.linalg.eigh(apart.T @ apart).eigenvectors.flip(1).T.float()
+        wide = rows.shape[1]
+        for reduction in _REDUCTIONS:
+            narrow = wide // reduction
+            if not narrow:
+                continue
+            basis = axes[:narrow]
+            offload = _with_drop(
+                classifier,
+                _narrowed(part, wide, narrow),
+                _projecting(part, basis, mean),
+            )
+            if _drop_of(offload) <= drop:
+                found.append(offload)
+                break
+    return found
+
+
+def pruning(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Offload]:
+    """The head without its least weights, as many of them as `drop` allows.
+
+    What is left is sent in float32, with a bit for each weight that says whether it is left.
+    Weights are pruned, not neurons as by those whom QPART compares itself with: more can go for the
+    same accuracy, but no multiply-accumulates are saved.
+    """
+    found = []
+    for part in parts:
+        names = [name for name in classifier.layers if name in part.head.state_dict()]
+        every = {name: classifier.layers[name] for name in names}
+        sizes = torch.cat([weight.abs().flatten() for weight in every.values()]).sort().values
+        for share in _SHARES:
+            least = sizes[min(int(share * len(sizes)), len(sizes) - 1)]
+            kept = {name: weight * (weight.abs() >= least) for name, weight in every.items()}
+            offload = _with_drop(classifier, _float_candidate(part), _replacing(classifier, kept))
+            if _drop_of(offload) <= drop:
+                left = sum(int(weight.count_nonzero()) for weight in kept.values())
+                saved = (len(sizes) - left) * _FLOAT_BYTES - len(sizes) // 8
+                candidate = offload.candidate
+                sent = candidate.head_bytes - max(saved, 0)
+                found.append(offload._replace(candidate=replace(candidate, head_bytes=sent)))
+                break
+    return found
+
+
+def run_pattern(classifier: Classifier, part: Part, pattern: Pattern) -> Offload:
+    """What QPART sends, run: weights packed and unpacked, the feature encoded and decoded.
+
+    part: the pattern's split point.  The feature's grid is that of the calibration samples, as the
+    head with its few bits gives them.
+    """
+    data = pack_weights(part.head_weights, pattern.weight_bits)
+    coarse = {name: torch.from_numpy(array) for name, array in unpack_weights(data).items()}
+    features = run(part.head, classifier.inputs, coarse)
+    codec = _even_codec(features, pattern.feature_bits, "pack")
+    return Offload(pattern.candidate, _quantising(part, codec, coarse))
+
+
+def _float_candidate(part: Part) -> Candidate:
+    elements = part.features[0].numel()
+    return Candidate(
+        part.name,
+        part.head_macs,
+        part.tail_macs,
+        elements=elements,
+        payload_bytes=elements * _FLOAT_BYTES,
+        head_bytes=_float_bytes(part.head.state_dict()),
+    )
+
+
+def _float_bytes(weights: Weights) -> int:
+    numbers: int = sum(one.numel() for one in weights.values())
+    return numbers * _FLOAT_BYTES
+
+
+def _with_drop(
+    classifier: Classifier, candidate: Candidate, answers: Callable[[Tensor], Tensor]
+) -> Offload:
+    measured = classifier.drop(answers(classifier.inputs))
+    return Offload(replace(candidate, accuracy_drop=measured), answers)
+
+
+def _drop_of(offload: Offload) -> float:
+    return offload.candidate.accuracy_drop or 0.0
+
+
+def _sending(offload: Offload, payload_bytes: float, bits: int, coder: str) -> Offload:
+    candidate = replace(offload.candidate, payload_bytes=payload_bytes, bits=bits, coder=coder)
+    return offload._replace(candidate=candidate)
+
+
+def _even_codec(features: Tensor, bits: int, coder: str) -> Codec:
+    book = Codebook.fit(features.numpy(), bits, "minmax")
+    return Codec(book, coder, shape=tuple(features.shape[1:]))
+
+
+def _quantising(
+    part: Part, codec: Codec, weights: Weights | None = None
+) -> Callable[[Tensor], Tensor]:
+    def answers(inputs: Tensor) -> Tensor:
+        features = run(part.head, inputs, weights)
+        sent = [codec.dequantize(codec.quantize(one.numpy())) for one in features]
+        return run(part.tail, torch.from_numpy(np.stack(sent)))
+
+    return answers
+
+
+def _replacing(classifier: Classifier, weights: Weights) -> Callable[[Tensor], Tensor]:
+    return lambda inputs: run(classifier.model, inputs, weights)
+
+
+def _rows(features: Tensor) -> Tensor:
+    """[n, c] of vectors [n, c] and maps [n, c, ...]."""
+    return features.movedim(1, -1).reshape(-1, features.shape[1])
+
+
+def _narrowed(part: Part, wide: int, narrow: int) -> Candidate:
+    """The candidate with an autoencoder: applied at every place of a map."""
+    plain = _float_candidate(part)
+    places = plain.elements / wide
+    return replace(
+        plain,
+        head_macs=plain.head_macs + places * wide * narrow,
+        tail_macs=plain.tail_macs + places * wide * narrow,
+        elements=places * narrow,
+        payload_bytes=places * narrow * _FLOAT_BYTES,
+        head_bytes=plain.head_bytes + (wide * narrow + wide) * _FLOAT_BYTES,
+    )
+
+
+def _projecting(part: Part, basis: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
+    def answers(inputs: Tensor) -> Tensor:
+        features = run(part.head, inputs)
+        moved = features.movedim(1, -1)
+        restored = (moved - mean) @ basis.T @ basis + mean
+        return run(part.tail, restored.movedim(-1, 1).contiguous())
+
+    return answers
