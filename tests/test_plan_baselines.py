@@ -12,7 +12,7 @@ from cloud_classifier import cloud_classifier  # noqa: E402
 from torch import nn  # noqa: E402
 
 from pysplitcodec import Codebook, Codec  # noqa: E402
-from pysplitcodec.codecs.jpeg import JpegScans, lowest_quality  # noqa: E402
+from pysplitcodec.codecs.jpeg import JpegScans  # noqa: E402
 from pysplitcodec.plan import baselines  # noqa: E402
 from pysplitcodec.plan.classifier import Classifier, Part, cut, run  # noqa: E402
 from pysplitcodec.plan.qpart import find_patterns  # noqa: E402
@@ -178,13 +178,3 @@ def test_jpeg_input(striped: tuple[Classifier, np.ndarray]) -> None:
     assert one.candidate.accuracy_drop <= 0.02
     assert (one.candidate.head_macs, one.candidate.elements) == (0, 0)
     assert baselines.jpeg_input(classifier, pixels, lambda p: -as_inputs(p) * 9 + 4, -1.0) is None
-
-
-@pytest.mark.parametrize("least", [1, 2, 37, 99, 100])
-def test_lowest_quality(least: int) -> None:
-    assert lowest_quality(lambda quality: quality >= least) == least
-    # one lucky quality just below counts, one far below is not found
-    assert lowest_quality(lambda quality: quality >= least or quality == least - 2) == max(
-        least - 2 if least > 2 else least, 1
-    )
-    assert lowest_quality(lambda _: False) is None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from pysplitcodec.errors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["JpegCodec", "JpegScans", "lowest_quality"]
+__all__ = ["JpegCodec", "JpegScans"]
 
 _MAX_SIDE = 65500  # of libjpeg
 _MAX_PIXELS = 1 << 26
@@ -36,7 +36,6 @@ _SCAN = 0xDA  # the last segment of the header
 _END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff(?!\x00)")
 _RANGE = struct.Struct("<ff")
-_NEIGHBOURS = 3  # of the lowest quality that keeps, which are tried
 
 # Of an 8x8 block with the standard tables: a difference of 0 and "end of block" take 2 + 2 bits
 # in colour, 2 + 4 in grey; a difference at most 9 + 11 bits, 63 values 16 + 10 bits each, and every
@@ -200,29 +199,6 @@ class JpegCodec:
         levels = np.linspace(low, high, 256).astype(np.float32)  # that ends exactly at `high`
         feature: NDArray[np.float32] = levels[tiles]
         return feature
-
-
-def lowest_quality(keeps: Callable[[int], bool]) -> int | None:
-    """The lowest quality, of 1 to 100, that keeps what is asked for; None if 100 does not.
-
-    By bisection, as if more quality were always better, and then by going down until three
-    qualities in a row fail: accuracies go up and down by single images.
-    """
-    if not keeps(100):
-        return None
-    fails, lowest = 0, 100
-    while lowest - fails > 1:
-        middle = (lowest + fails) // 2
-        if keeps(middle):
-            lowest = middle
-        else:
-            fails = middle
-    quality = lowest - 1
-    while quality >= max(1, lowest - _NEIGHBOURS):
-        if keeps(quality):
-            lowest = quality
-        quality -= 1
-    return lowest
 
 
 def _checked_sides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pysplitcodec.bisection import least_that_keeps
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.codec import Codec
-from pysplitcodec.codecs.jpeg import JpegScans, lowest_quality
+from pysplitcodec.codecs.jpeg import JpegScans
 from pysplitcodec.plan.classifier import Classifier, Part, Weights, count_macs, run
 from pysplitcodec.plan.cost import Candidate
 from pysplitcodec.plan.packed_weights import pack_weights, unpack_weights
@@ -88,7 +89,9 @@ def jpeg_input(
         decoded = np.stack([codec.decode(codec.encode(one)) for one in given])
         return run(classifier.model, inputs_of(decoded))
 
-    quality = lowest_quality(lambda q: classifier.drop(answers(pixels, q)) <= drop)
+    quality = least_that_keeps(
+        1, 100, lambda quality: classifier.drop(answers(pixels, quality)) <= drop
+    )
     if quality is None:
         return None
     codec = scans(quality)

@@ -7,19 +7,20 @@ they may.  Algorithm 2 looks patterns up and takes the split point of the least 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pysplitcodec.bisection import least_that_keeps
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.plan.bit_widths import added_noise, exact_widths, integer_widths
 from pysplitcodec.plan.classifier import Classifier, Part, cut, run
 from pysplitcodec.plan.packed_weights import pack_weights
 from pysplitcodec.plan.patterns import Pattern, at_drop, load_patterns, save_patterns
 from pysplitcodec.plan.qpart_noise import (
-    LayerNoise,
     check_drops,
     even_grid,
     measure,
@@ -72,15 +73,15 @@ def find_patterns(
         names = [name for name in classifier.layers if name in head]
         elements = part.features[0].numel()
         sizes = np.array([*(classifier.layers[name].numel() for name in names), elements])
-        tried = {(bits,) * len(sizes) for bits in range(_LOW, _HIGH + 1)}
+        uniform = [(bits,) * len(sizes) for bits in range(_LOW, _HIGH + 1)]
+        ladders = {drop: [uniform] for drop in drops}
         if solve is not None:
             layers = [noises[name] for name in names]
             layers.append(measure_feature(classifier, part, drops))
-            tried |= _solved(sizes, layers, drops, solve)
-        fewest_first = sorted(tried, key=lambda each: (sizes @ each, each))
-        for drop, (bits, measured_drop) in _first_that_keep(
-            classifier, part, names, fewest_first, drops
-        ).items():
+            for drop in drops:
+                shares = [layer.share(drop) for layer in layers]
+                ladders[drop].append(_ladder(sizes, shares, solve))
+        for drop, (bits, measured_drop) in _fewest(classifier, part, names, sizes, ladders).items():
             weight_bits = dict(zip(names, bits))
             found.append(
                 Pattern(
@@ -98,42 +99,51 @@ def find_patterns(
     return found
 
 
-def _solved(
-    sizes: NDArray[np.int64], layers: Sequence[LayerNoise], drops: Sequence[float], solve: _Solver
-) -> set[tuple[int, ...]]:
-    """Widths for many budgets: the one that goes with a drop is not known."""
-    found = set()
-    for drop in drops:
-        noises = [layer.share(drop) for layer in layers]
-        most, least = (added_noise(noises, np.full(len(sizes), b)) for b in (_LOW, _HIGH))
-        for budget in np.geomspace(least, most, _BUDGETS):
-            widths = solve(sizes, noises, max(budget, least), _LOW, _HIGH)
-            found.add(tuple(int(bits) for bits in widths))
-    return found
+def _ladder(sizes: NDArray[np.int64], noises: Sequence[float], solve: _Solver) -> _Ladder:
+    """Widths for ever smaller budgets of noise: the one that goes with a drop is not known."""
+    most, least = (added_noise(noises, np.full(len(sizes), b)) for b in (_LOW, _HIGH))
+    found = (
+        solve(sizes, noises, max(budget, least), _LOW, _HIGH)
+        for budget in np.geomspace(most, least, _BUDGETS)
+    )
+    return list(dict.fromkeys(tuple(int(bits) for bits in widths) for widths in found))
 
 
-def _first_that_keep(
+def _fewest(
     classifier: Classifier,
     part: Part,
     names: Sequence[str],
-    tried: Sequence[tuple[int, ...]],
-    drops: Sequence[float],
+    sizes: NDArray[np.int64],
+    ladders: Mapping[float, Sequence[_Ladder]],
 ) -> dict[float, tuple[tuple[int, ...], float]]:
-    """By drop, the first widths of layers and feature that keep it, and the drop measured."""
+    """By drop, of the widths on its ladders the fewest bits that keep it, and the drop measured."""
     plain = classifier.layers
-    wanted, found = sorted(drops), {}
-    for bits in tried:
-        coarse = {name: even_grid(plain[name], b) for name, b in zip(names, bits)}
-        sent = even_grid(run(part.head, classifier.inputs, coarse), bits[-1])
-        measured = classifier.drop(run(part.tail, sent))
-        while wanted and measured <= wanted[-1]:
-            found[wanted.pop()] = bits, measured
-        if not wanted:
-            break
-    return {drop: found[drop] for drop in drops if drop in found}
+
+    @functools.cache
+    def measured(widths: tuple[int, ...]) -> float:
+        coarse = {name: even_grid(plain[name], bits) for name, bits in zip(names, widths)}
+        sent = even_grid(run(part.head, classifier.inputs, coarse), widths[-1])
+        return classifier.drop(run(part.tail, sent))
+
+    def least(ladder: _Ladder, drop: float) -> int | None:
+        return least_that_keeps(0, len(ladder) - 1, lambda rung: measured(ladder[rung]) <= drop)
+
+    found: dict[float, tuple[tuple[int, ...], float]] = {}
+    for drop in sorted(ladders):
+        # what loses less is allowed as well
+        kept = [widths for widths, _ in found.values()]
+        for ladder in ladders[drop]:
+            rung = least(ladder, drop)
+            if rung is not None:
+                kept.append(ladder[rung])
+        if kept:
+            widths = min(kept, key=lambda each: (sizes @ each, each))
+            found[drop] = widths, measured(widths)
+    return found
 
 
 Widths = Literal["rounded", "exact", "uniform"]
+_Ladder = list[tuple[int, ...]]
 _Solver = Callable[..., "NDArray[np.int64]"]
 _LOW, _HIGH = 1, 8  # bits
 _BUDGETS = 32  # for each drop, that are tried

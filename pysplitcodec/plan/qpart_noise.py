@@ -127,6 +127,8 @@ def _thresholds(
             if wanted not in found and classifier.drop(given) >= wanted:
                 found[wanted] = float(np.sqrt(before * now))  # between good and bad
         before = now
+        if len(found) == len(drops):
+            break
     # what never loses so much is held to the most noise that was tried
     return {drop: found.get(drop, before) for drop in drops}
 

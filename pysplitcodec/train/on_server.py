@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pysplitcodec.codecs.jpeg import JpegScans, lowest_quality
+from pysplitcodec.bisection import least_that_keeps
+from pysplitcodec.codecs.jpeg import JpegScans
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.train.data import Data
 from pysplitcodec.train.measure import model_metrics
@@ -93,14 +94,13 @@ def _lowest_quality(
     results: dict[int, dict[str, float]] = {}
 
     def keeps(quality: int) -> bool:
-        if quality not in results:
-            scans = JpegScans(pixels.shape[1:], quality, subsampling)
-            decoded = np.stack([scans.decode(scans.encode(image)) for image in pixels])
-            images = torch.from_numpy(decoded).permute(0, 3, 1, 2)
-            results[quality] = model_metrics(model, data, device, images)
+        scans = JpegScans(pixels.shape[1:], quality, subsampling)
+        decoded = np.stack([scans.decode(scans.encode(image)) for image in pixels])
+        images = torch.from_numpy(decoded).permute(0, 3, 1, 2)
+        results[quality] = model_metrics(model, data, device, images)
         return results[quality][data.task.metrics[0]] >= wanted
 
-    lowest = lowest_quality(keeps)
+    lowest = least_that_keeps(1, 100, keeps)
     if lowest is None:
         return None
     scans = JpegScans(pixels.shape[1:], lowest, subsampling)
