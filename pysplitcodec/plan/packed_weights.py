@@ -70,7 +70,7 @@ def pack_weights(
 def unpack_weights(data: bytes, *, max_elements: int = 1 << 26) -> dict[str, NDArray[Any]]:
     """Read what `pack_weights` wrote: arrays by name, sorted.
 
-    max_elements: of one packed array.  Raises ModelError for bytes that are none of ours,
+    max_elements: of all packed arrays together.  Raises ModelError for bytes that are none of ours,
     FrameError for packed weights that are damaged, MissingDependencyError without safetensors.
     """
     load = safetensors_numpy().load
@@ -89,6 +89,7 @@ def unpack_weights(data: bytes, *, max_elements: int = 1 << 26) -> dict[str, NDA
         )
     for name in packed:
         tensors[name] = decode(tensors[name].tobytes(), max_elements=max_elements)
+        max_elements -= tensors[name].size
     return dict(sorted(tensors.items()))
 
 

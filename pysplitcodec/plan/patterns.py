@@ -11,6 +11,7 @@ import numpy as np
 
 from pysplitcodec.errors import ArgumentError, ModelError
 from pysplitcodec.plan.cost import Candidate
+from pysplitcodec.plan.tables import check_count
 
 __all__ = ["Pattern", "at_drop", "load_patterns", "save_patterns"]
 
@@ -23,6 +24,8 @@ class Pattern:
     weight_bits: of the head's layers by name.  feature_bits: of the feature's elements, of which
     there are so many.  head_bytes: of the weights as they are sent, measured.  head_macs,
     tail_macs: multiply-accumulates of one input.
+
+    Raises ArgumentError for figures that no split has.
     """
 
     split: str
@@ -34,6 +37,17 @@ class Pattern:
     head_bytes: int
     head_macs: int
     tail_macs: int
+
+    def __post_init__(self) -> None:
+        """Raise ArgumentError on what no split has."""
+        where = f"pattern of {self.split!r}"
+        counts = ("drop", "feature_bits", "feature_elements", "head_bytes", "head_macs")
+        given = {name: getattr(self, name) for name in (*counts, "tail_macs")}
+        loss = self.measured_drop
+        given["size of measured_drop"] = abs(loss) if isinstance(loss, (int, float)) else loss
+        check_count(where, **given)
+        if not isinstance(self.split, str) or not isinstance(self.weight_bits, dict):
+            raise ArgumentError(f"{where}: expected a name, and weight_bits by name")
 
     @property
     def candidate(self) -> Candidate:
