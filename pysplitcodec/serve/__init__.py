@@ -12,17 +12,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pysplitcodec.serve.client import EdgeClient, EdgeReply, TailClient, TailReply
+    from pysplitcodec.serve.device import Negotiated, NegotiatedReply, negotiate
+    from pysplitcodec.serve.offers import Offer, Offers, read_offers, write_offers
     from pysplitcodec.serve.server import create_app, serve
 
-__all__ = ["EdgeClient", "EdgeReply", "TailClient", "TailReply", "create_app", "serve"]
+__all__ = [
+    "EdgeClient",
+    "EdgeReply",
+    "Negotiated",
+    "NegotiatedReply",
+    "Offer",
+    "Offers",
+    "TailClient",
+    "TailReply",
+    "create_app",
+    "negotiate",
+    "read_offers",
+    "serve",
+    "write_offers",
+]
 
 _HOME = {
     "EdgeClient": "client",
     "EdgeReply": "client",
+    "Negotiated": "device",
+    "NegotiatedReply": "device",
+    "Offer": "offers",
+    "Offers": "offers",
     "TailClient": "client",
     "TailReply": "client",
     "create_app": "server",
+    "negotiate": "device",
+    "read_offers": "offers",
     "serve": "server",
+    "write_offers": "offers",
 }
 
 

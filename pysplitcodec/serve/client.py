@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -14,16 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pysplitcodec.codec import Codec
-from pysplitcodec.errors import ArgumentError, FeatureError, MissingDependencyError, ServerError
+from pysplitcodec.errors import ArgumentError, FeatureError, ServerError
 from pysplitcodec.frame import inspect
 from pysplitcodec.serve import protocol
-
-try:
-    import httpx
-except ImportError as error:
-    raise MissingDependencyError(
-        f'asking a tail server needs {error.name}: pip install "pysplitcodec[serve]"'
-    ) from error
+from pysplitcodec.serve.connection import Connection
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,10 +27,6 @@ __all__ = ["EdgeClient", "EdgeReply", "TailClient", "TailReply"]
 
 Array = npt.NDArray[Any]
 Frame = Union[bytes, bytearray, memoryview]
-
-# Shorter than the server keeps an idle connection, so that none is closed while a request is sent.
-_KEEP_ALIVE_S = 30.0
-_MAX_ANSWER_LEN = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -71,25 +60,10 @@ class TailClient:
     """
 
     def __init__(self, url: str, model: str | None = None, timeout_s: float = 10.0) -> None:
-        if not timeout_s > 0:
-            raise ArgumentError(f"timeout_s is {timeout_s}: expected more than 0")
-        try:
-            parsed = httpx.URL(url)
-        except (httpx.InvalidURL, TypeError) as error:
-            raise ArgumentError(f"url is {url!r}: {error}") from None
-        fits = parsed.scheme in ("http", "https") and (parsed.port is None or parsed.port < 65536)
-        if not fits or not parsed.host or parsed.query or parsed.fragment:
-            raise ArgumentError(f"url is {url!r}: expected http://host:port")
-        self.url = url.rstrip("/")
+        self._connection = Connection(url, timeout_s)
+        self.url = self._connection.url
         self._model = model
         self._input: str | None = None
-        self._timeout_s = timeout_s
-        self._http = httpx.Client(
-            timeout=timeout_s,
-            limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE_S),
-            headers={"Accept-Encoding": "identity"},
-            trust_env=False,
-        )
 
     @property
     def model(self) -> str:
@@ -139,7 +113,7 @@ class TailClient:
 
     def close(self) -> None:
         """Close the connection."""
-        self._http.close()
+        self._connection.close()
 
     def __enter__(self) -> TailClient:
         return self
@@ -156,20 +130,13 @@ class TailClient:
         return f"/v2/models/{quote(self.model, safe='')}"
 
     def _get(self, path: str) -> dict[str, Any]:
-        body, _ = self._exchange("GET", path)
-        try:
-            found = json.loads(body)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise ServerError(f"{self.url}{path} did not answer with a JSON object")
-        return found
+        return self._connection.exchange_json("GET", path)
 
     def _infer(self, inputs: Mapping[str, Array]) -> TailReply:
         path = f"{self._path()}/infer"
         message = protocol.encode_request(inputs)
         begin = time.perf_counter()
-        body, headers = self._exchange("POST", path, message.body, message.headers())
+        body, headers = self._connection.exchange("POST", path, message.body, message.headers())
         roundtrip_s = time.perf_counter() - begin
         try:
             json_len = protocol.parse_json_len(headers.get(protocol.JSON_LEN_HEADER))
@@ -184,31 +151,6 @@ class TailClient:
             len(message.body),
             len(body),
         )
-
-    def _exchange(
-        self, method: str, path: str, content: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> tuple[bytes, httpx.Headers]:
-        """One request and the body and headers of its answer, which has status 200."""
-        body = bytearray()
-        try:
-            with self._http.stream(
-                method, self.url + path, content=content, headers=headers
-            ) as answer:
-                for chunk in answer.iter_raw():
-                    body += chunk
-                    if len(body) > _MAX_ANSWER_LEN:
-                        raise ServerError(
-                            f"{self.url} sends more than {_MAX_ANSWER_LEN} bytes in one answer"
-                        )
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise ServerError(f"no server answers at {self.url}: {error}") from None
-        except httpx.TimeoutException:
-            raise ServerError(f"{self.url} did not answer within {self._timeout_s:g} s") from None
-        except httpx.TransportError as error:
-            raise ServerError(f"the connection to {self.url} broke: {error}") from None
-        if answer.status_code != 200:
-            raise ServerError(f"{self.url} answered {answer.status_code}: {_reason(bytes(body))}")
-        return bytes(body), answer.headers
 
 
 @dataclass(frozen=True)
@@ -275,14 +217,3 @@ class EdgeClient:
 
 def _seconds(microseconds: object) -> float:
     return microseconds / 1e6 if isinstance(microseconds, float) else math.nan
-
-
-def _reason(body: bytes) -> str:
-    """The server's message, in whatever way it is given."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict) and isinstance(found.get("error"), str):
-        return " ".join(found["error"][:1000].split())
-    return protocol.shown(body[:200].decode("utf-8", "replace"))

@@ -37,6 +37,7 @@ __all__ = [
     "Message",
     "ProtocolError",
     "datatype_of",
+    "decode_object",
     "decode_request",
     "decode_response",
     "encode_request",
@@ -121,7 +122,7 @@ def encode_request(inputs: Mapping[str, Array], *, id: str = "") -> Message:
 
 def decode_request(body: bytes, json_len: int | None) -> InferRequest:
     """Read a request; json_len: from `parse_json_len`.  Raises ProtocolError."""
-    top, rest = _decode_object(body, json_len)
+    top, rest = decode_object(body, json_len)
     parameters = _parameters(top, "the request")
     binary = _flag(parameters, "binary_data_output", False, "the request")
     outputs: dict[str, bool] = {}
@@ -147,12 +148,32 @@ def encode_response(response: InferResponse, binary: Collection[str]) -> Message
 
 def decode_response(body: bytes, json_len: int | None) -> InferResponse:
     """Read a response; json_len: from `parse_json_len`.  Raises ProtocolError."""
-    top, rest = _decode_object(body, json_len)
+    top, rest = decode_object(body, json_len)
     model = top.get("model_name")
     if not isinstance(model, str):
         raise ProtocolError("the response has no model_name")
     outputs = _decode_tensors(top, "outputs", rest)
     return InferResponse(model, outputs, _parameters(top, "the response"), _id(top))
+
+
+def decode_object(body: bytes, json_len: int | None) -> tuple[dict[str, Any], memoryview]:
+    """The JSON object of a message, and the bytes behind it.  Raises ProtocolError."""
+    if json_len is None:
+        json_len = len(body)
+    elif json_len > len(body):
+        raise ProtocolError(f"{JSON_LEN_HEADER} is {json_len}: the body has {len(body)} bytes")
+    if json_len > _MAX_JSON_LEN:
+        raise ProtocolError(
+            f"the JSON part has {json_len} bytes: the limit is {_MAX_JSON_LEN}, "
+            "send tensors as binary data"
+        )
+    try:
+        top = json.loads(body[:json_len].decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"not JSON: {str(error)[:200]}") from None
+    if not isinstance(top, dict):
+        raise ProtocolError(f"the JSON is no object but {shown(top)}")
+    return top, memoryview(body)[json_len:]
 
 
 def parse_json_len(header: str | None) -> int | None:
@@ -215,26 +236,6 @@ def _to_json(name: str, array: Array) -> list[Any]:
         )
     flat: list[Any] = array.reshape(-1).tolist()
     return flat
-
-
-def _decode_object(body: bytes, json_len: int | None) -> tuple[dict[str, Any], memoryview]:
-    """The JSON object of a message, and the bytes behind it."""
-    if json_len is None:
-        json_len = len(body)
-    elif json_len > len(body):
-        raise ProtocolError(f"{JSON_LEN_HEADER} is {json_len}: the body has {len(body)} bytes")
-    if json_len > _MAX_JSON_LEN:
-        raise ProtocolError(
-            f"the JSON part has {json_len} bytes: the limit is {_MAX_JSON_LEN}, "
-            "send tensors as binary data"
-        )
-    try:
-        top = json.loads(body[:json_len].decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"not JSON: {str(error)[:200]}") from None
-    if not isinstance(top, dict):
-        raise ProtocolError(f"the JSON is no object but {shown(top)}")
-    return top, memoryview(body)[json_len:]
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,0 +1,174 @@
+"""What a server offers to devices: for each pattern a head to send down, a codec, and a tail.
+
+A folder: offers.json, and the files of heads and tails, named by the SHA-256 of what they hold.
+
+    {"format": 1, "model": "digits", "offers": [
+      {"pattern": {...}, "kind": "tflite", "head": "<sha256>", "codec": {...}, "tail": "<sha256>"}]}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pysplitcodec.codec import Codec
+from pysplitcodec.errors import ArgumentError, ModelError
+from pysplitcodec.plan.patterns import Pattern
+from pysplitcodec.runtime import model_format
+from pysplitcodec.serve.protocol import shown
+from pysplitcodec.serve.tail import check_name
+
+__all__ = [
+    "INDEX",
+    "KINDS",
+    "Offer",
+    "Offers",
+    "file_sha256",
+    "is_sha256",
+    "read_offers",
+    "write_offers",
+]
+
+INDEX = "offers.json"
+KINDS = ("weights", "tflite")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One way to share a model, as files.
+
+    kind: of the head: "weights", what `pack_weights` wrote, for devices that have the head's code;
+    "tflite", what `pack_tflite` wrote.  codec: of the feature, in the pattern's bits.  tail: a
+    TFLite or ONNX model.  head, tail: paths.
+
+    Raises ArgumentError for another kind, or a codec that is not the pattern's; ModelError for a
+    .pt2 tail: reading it can run any code, so it is served only where it is named itself.
+    """
+
+    pattern: Pattern
+    kind: str
+    head: Path
+    codec: Codec
+    tail: Path
+
+    def __post_init__(self) -> None:
+        """Raise ArgumentError and ModelError for what does not go together."""
+        if self.kind not in KINDS:
+            raise ArgumentError(f"kind is {self.kind!r}: expected one of {', '.join(KINDS)}")
+        wanted = self.pattern.feature_elements, self.pattern.feature_bits
+        given = math.prod(self.codec.shape), self.codec.bits
+        if given != wanted:
+            raise ArgumentError(
+                f"the codec at {self.pattern.split!r} is for {given[0]} elements in {given[1]} "
+                f"bits: expected the pattern's {wanted[0]} in {wanted[1]}"
+            )
+        if model_format(self.tail) == "pt2":
+            raise ModelError(
+                f"tail {self.tail} is a .pt2 file, reading which can run any code: offer a TFLite "
+                "or ONNX file, or serve it alone"
+            )
+
+
+class Offers(NamedTuple):
+    """A model's name, and its offers, whose files are named by their SHA-256."""
+
+    model: str
+    offers: list[Offer]
+
+
+def write_offers(path: str | os.PathLike[str], model: str, offers: Sequence[Offer]) -> None:
+    """Write a folder for `read_offers`, with copies of the offers' files.
+
+    model: the name that devices ask for.  Raises ArgumentError for a name that cannot stand in a
+    URL, no offers, or two for one split point and drop; OSError if the folder cannot be written.
+    """
+    check_name(model)
+    _check_distinct(offers)
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {
+            "pattern": asdict(one.pattern),
+            "kind": one.kind,
+            "head": _copied(one.head, folder),
+            "codec": one.codec.to_dict(),
+            "tail": _copied(one.tail, folder),
+        }
+        for one in offers
+    ]
+    text = json.dumps({"format": 1, "model": model, "offers": rows}, indent=1)
+    (folder / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def read_offers(path: str | os.PathLike[str]) -> Offers:
+    """Read what `write_offers` wrote; every file must have the SHA-256 that it is named by.
+
+    Raises ModelError for anything else.
+    """
+    folder = Path(path)
+    try:
+        found = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if found["format"] != 1:
+            raise ModelError(f"{folder} has format {found['format']!r}: this version reads 1")
+        check_name(found["model"])
+        files = {row[part] for row in found["offers"] for part in ("head", "tail")}
+        for name in files:
+            _check_file(folder, name)
+        offers = [_offer(folder, row) for row in found["offers"]]
+        _check_distinct(offers)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{folder} holds no offers: {error}") from None
+    return Offers(found["model"], offers)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def is_sha256(text: object) -> bool:
+    """Whether `text` is what `file_sha256` gives, and so a safe name of a file."""
+    return isinstance(text, str) and re.fullmatch(r"[0-9a-f]{64}", text) is not None
+
+
+def _offer(folder: Path, row: dict[str, Any]) -> Offer:
+    pattern, codec = Pattern(**row["pattern"]), Codec.from_dict(row["codec"])
+    return Offer(pattern, row["kind"], folder / row["head"], codec, folder / row["tail"])
+
+
+def _check_file(folder: Path, name: object) -> None:
+    if not is_sha256(name):
+        raise ModelError(f"{folder} names the file {shown(name)}: expected a SHA-256")
+    if file_sha256(folder / str(name)) != name:
+        raise ModelError(f"{folder / str(name)} does not have the SHA-256 that it is named by")
+
+
+def _check_distinct(offers: Sequence[Offer]) -> None:
+    if not offers:
+        raise ArgumentError("offers are none: expected one at least")
+    seen = set()
+    for one in offers:
+        key = one.pattern.split, one.pattern.drop
+        if key in seen:
+            raise ArgumentError(f"two offers are for {key[0]!r} and a drop of {key[1]:g}")
+        seen.add(key)
+
+
+def _copied(file: Path, folder: Path) -> str:
+    name = file_sha256(file)
+    shutil.copyfile(file, folder / name)
+    return name
