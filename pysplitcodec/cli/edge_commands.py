@@ -1,4 +1,4 @@
-"""`serve` and `run`: the two ends of the link."""
+"""`serve`, `run` and `negotiate`: the two ends of the link."""
 
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -16,9 +16,10 @@ from pysplitcodec.cli.output import (
     print_table,
     reports_errors,
 )
+from pysplitcodec.cli.profiles import named_device, named_link
 from pysplitcodec.errors import ArgumentError
 
-__all__ = ["run", "serve"]
+__all__ = ["negotiate", "run", "serve"]
 
 
 def _beside(model: Path) -> Path:
@@ -27,12 +28,21 @@ def _beside(model: Path) -> Path:
 
 @reports_errors
 def serve(
-    tail: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite, .onnx or .pt2 model.")
+    served: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True,
+            metavar="TAIL_OR_OFFERS...",
+            help="A .tflite, .onnx or .pt2 model, and folders of offers to negotiate for.",
+        ),
     ],
     codec: Annotated[
         Optional[list[Path]],
         typer.Option(exists=True, help="A codec to accept; repeatable. [codec.json beside TAIL]"),
+    ] = None,
+    device: Annotated[
+        Optional[str],
+        typer.Option(help="This machine, as `plan --server`, for plans that are negotiated."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
@@ -46,13 +56,18 @@ def serve(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for one run of the tail.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Serve a tail over HTTP (Open Inference Protocol v2) until interrupted."""
+    """Serve tails over HTTP (Open Inference Protocol v2), and offers, until interrupted."""
     from pysplitcodec.serve import server
 
-    paths = codec or [path for path in [_beside(tail)] if path.is_file()]
+    tails = [path for path in served if not path.is_dir()]
+    if len(tails) > 1:
+        raise ArgumentError(f"{', '.join(map(str, tails))}: expected one tail at most")
+    paths = codec or [path for path in map(_beside, tails) if path.is_file()]
     server.serve(
-        tail,
+        tails[0] if tails else None,
         codecs=[Codec.load(path) for path in paths],
+        offers=[path for path in served if path.is_dir()],
+        device=None if device is None else named_device(device),
         host=host,
         port=port,
         name=name,
@@ -92,33 +107,109 @@ def run(
     runner = open_model(head)
     with TailClient(server, model) as tail:
         edge = EdgeClient(runner, Codec.load(path), tail)
-        rows = [
-            _row(file, number, edge.run(sample))
-            for file in inputs
-            for number, sample in enumerate(load_inputs(file, runner.inputs[0], value_range))
-        ]
+        rows = []
+        for file in inputs:
+            for number, sample in enumerate(load_inputs(file, runner.inputs[0], value_range)):
+                reply = edge.run(sample)
+                rows.append(_row(file, number, reply.outputs, reply))
     if as_json:
         print_json({"server": server, "rows": rows})
         return
+    _print_rows(str(head), rows)
+
+
+@reports_errors
+def negotiate(
+    model: Annotated[str, typer.Argument(help="Name of the model on the server.")],
+    server: Annotated[str, typer.Option(help="URL of a server that has offers.")],
+    device: Annotated[str, typer.Option(help="A name of `profile --list`, or a TOML file.")],
+    link: Annotated[
+        str, typer.Option(help="A name of `profile --list`, a TOML file, or bits a second.")
+    ],
+    max_drop: Annotated[float, typer.Option(help="Accuracy that may be lost: a share.")],
+    cache: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder for heads, which are not sent again.")
+    ],
+    inputs: Annotated[
+        list[Path],
+        typer.Option("--input", exists=True, help=".npy, .npz or image file; repeatable."),
+    ],
+    inferences: Annotated[
+        float, typer.Option(help="For how many inputs the head is sent once.")
+    ] = 1.0,
+    fallback: Annotated[
+        Optional[Path],
+        typer.Option(
+            exists=True, dir_okay=False, help="Whole model to run where the server fails."
+        ),
+    ] = None,
+    value_range: ValueRange = None,
+    as_json: Json = False,
+) -> None:
+    """Have a server plan the split and send the head; run inputs, and print the answers."""
+    from pysplitcodec import serve as serving
+    from pysplitcodec.runtime import open_model
+
+    with serving.negotiate(
+        server,
+        model,
+        cache,
+        max_accuracy_drop=max_drop,
+        device=named_device(device),
+        link=named_link(link),
+        inferences=inferences,
+        fallback=None if fallback is None else open_model(fallback),
+    ) as found:
+        rows = []
+        for file in inputs:
+            for number, sample in enumerate(load_inputs(file, found.inputs[0], value_range)):
+                reply = found.run(sample)
+                row = _row(file, number, reply.outputs, reply.edge)
+                rows.append({**row, "fallback": reply.fallback})
+    if as_json:
+        about = {"plan": found.plan, "head_received_bytes": found.received_bytes}
+        print_json({"server": server, **about, "rows": rows})
+        return
+    title = f"{fallback} in place of {model}" if found.plan is None else _plan_line(found.plan)
+    _print_rows(title, rows)
+    messages.print(f"head: {found.received_bytes} bytes received")
+
+
+def _plan_line(plan: dict[str, Any]) -> str:
+    return (
+        f"split at {plan['split']}, {plan['feature_bits']} bits, {1e3 * plan['latency_s']:.2f} ms "
+        f"expected, drop {plan['accuracy_drop']:.4f}"
+    )
+
+
+def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     shown = ("input", "number", "top", "score", "payload_bytes", "head_us", "roundtrip_ms")
-    print_table(str(head), shown, ([row[name] for name in shown] for row in rows))
+    print_table(title, shown, ([row.get(name, "-") for name in shown] for row in rows))
     messages.print(f"{len(rows)} input(s)")
 
 
-def _row(file: Path, number: int, reply: Any) -> dict[str, Any]:
-    first = next(iter(reply.outputs.values())).reshape(-1)
+def _row(file: Path, number: int, outputs: dict[str, Any], edge: Any) -> dict[str, Any]:
+    """Of one input; edge: what it took, None if no split model ran."""
+    first = next(iter(outputs.values())).reshape(-1)
     top = int(np.argmax(first))
+    took = {} if edge is None else _took(edge)
     return {
         "input": str(file),
         "number": number,
         "top": top,
         "score": round(float(first[top]), 4),
-        "payload_bytes": reply.payload_len,
-        "frame_bytes": reply.frame_len,
-        "head_us": round(reply.head_s * 1e6, 1),
-        "encode_us": round(reply.encode_s * 1e6, 1),
-        "decode_us": round(reply.tail.decode_s * 1e6, 1),
-        "tail_us": round(reply.tail.tail_s * 1e6, 1),
-        "roundtrip_ms": round(reply.tail.roundtrip_s * 1e3, 3),
-        "outputs": {key: value.tolist() for key, value in reply.outputs.items()},
+        **took,
+        "outputs": {key: value.tolist() for key, value in outputs.items()},
+    }
+
+
+def _took(edge: Any) -> dict[str, Any]:
+    return {
+        "payload_bytes": edge.payload_len,
+        "frame_bytes": edge.frame_len,
+        "head_us": round(edge.head_s * 1e6, 1),
+        "encode_us": round(edge.encode_s * 1e6, 1),
+        "decode_us": round(edge.tail.decode_s * 1e6, 1),
+        "tail_us": round(edge.tail.tail_s * 1e6, 1),
+        "roundtrip_ms": round(edge.tail.roundtrip_s * 1e3, 3),
     }
