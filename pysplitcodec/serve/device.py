@@ -128,9 +128,10 @@ def negotiate(
     max_accuracy_drop: a share.  device, link: profiles, or names of those that are shipped.
     inferences: for how many samples the head is sent once.  weights, limits: what is minimised, and
     kept.  head_for: gives the module before a split point, in eval() mode, whose weights are
-    replaced by what the server sends; without it heads must be TFLite.  fallback: what runs if the server is not there,
-    has no such model, cannot keep the budget, or sends another head than it said: a local model, or
-    "earlier plan" for the last that was agreed in this cache.  timeout_s: as for `TailClient`.
+    replaced by what the server sends; without it heads must be TFLite.  fallback: what runs if the
+    server is not there, has no such model, cannot keep the budget, or sends another head than it
+    said: a local model, or "earlier plan" for the last that was agreed in this cache.  timeout_s:
+    as for `TailClient`.
 
     A head is run by the runtime that is installed: take it only from servers that you trust.
     Raises ServerError, ModelError or FrameError for these reasons without a fallback, ArgumentError
