@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,9 @@ class Offload(NamedTuple):
 
     candidate: Candidate
     answers: Callable[[Any], Tensor]
+
+
+Rung = Callable[[], Offload]
 
 
 def on_device(classifier: Classifier) -> Offload:
@@ -110,16 +114,19 @@ def jalad(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Of
 
     JALAD has Huffman's code; the coder here is `range`, which makes fewer bytes.
     """
-    found = []
-    for part in parts:
-        for bits in range(1, 9):
-            codec = _even_codec(part.features, bits, "range")
-            offload = _with_drop(classifier, _float_candidate(part), _quantising(part, codec))
-            if _drop_of(offload) <= drop:
-                lengths = [len(codec.encode(one.numpy())) for one in part.features]
-                found.append(_sending(offload, float(np.mean(lengths)), bits, "range"))
-                break
-    return found
+
+    def coded(part: Part, bits: int) -> Offload:
+        codec = _even_codec(part.features, bits, "range")
+        lengths = [len(codec.encode(one.numpy())) for one in part.features]
+        candidate = replace(
+            _float_candidate(part),
+            payload_bytes=float(np.mean(lengths)),
+            bits=bits,
+            coder="range",
+        )
+        return _with_drop(classifier, candidate, _quantising(part, codec))
+
+    return _each(parts, drop, lambda part: [partial(coded, part, bits) for bits in range(1, 9)])
 
 
 def autoencoder(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Offload]:
@@ -129,27 +136,20 @@ def autoencoder(classifier: Classifier, parts: Sequence[Part], drop: float) -> l
     a vector, or of the channels of [c, h, w], 1/32 to 1/2 of them.  Device and server have a side
     of it each; the device's is sent with the head.
     """
-    found = []
-    for part in parts:
+
+    def narrowed(part: Part, narrow: int, axes: Tensor, mean: Tensor) -> Offload:
+        candidate = _narrowed(part, len(mean), narrow)
+        return _with_drop(classifier, candidate, _projecting(part, axes[:narrow], mean))
+
+    def rungs(part: Part) -> list[Rung]:
         rows = _rows(part.features)
         mean = rows.mean(0)
         apart = (rows - mean).double()
         axes = torch.linalg.eigh(apart.T @ apart).eigenvectors.flip(1).T.float()
-        wide = rows.shape[1]
-        for reduction in _REDUCTIONS:
-            narrow = wide // reduction
-            if not narrow:
-                continue
-            basis = axes[:narrow]
-            offload = _with_drop(
-                classifier,
-                _narrowed(part, wide, narrow),
-                _projecting(part, basis, mean),
-            )
-            if _drop_of(offload) <= drop:
-                found.append(offload)
-                break
-    return found
+        widths = [len(mean) // reduction for reduction in _REDUCTIONS]
+        return [partial(narrowed, part, width, axes, mean) for width in widths if width]
+
+    return _each(parts, drop, rungs)
 
 
 def pruning(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Offload]:
@@ -159,23 +159,23 @@ def pruning(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[
     Weights are pruned, not neurons as by those whom QPART compares itself with: more can go for the
     same accuracy, but no multiply-accumulates are saved.
     """
-    found = []
-    for part in parts:
-        names = [name for name in classifier.layers if name in part.head.state_dict()]
-        every = {name: classifier.layers[name] for name in names}
-        sizes = torch.cat([weight.abs().flatten() for weight in every.values()]).sort().values
-        for share in _SHARES:
-            least = sizes[min(int(share * len(sizes)), len(sizes) - 1)]
-            kept = {name: weight * (weight.abs() >= least) for name, weight in every.items()}
-            offload = _with_drop(classifier, _float_candidate(part), _replacing(classifier, kept))
-            if _drop_of(offload) <= drop:
-                left = sum(int(weight.count_nonzero()) for weight in kept.values())
-                saved = (len(sizes) - left) * _FLOAT_BYTES - len(sizes) // 8
-                candidate = offload.candidate
-                sent = candidate.head_bytes - max(saved, 0)
-                found.append(offload._replace(candidate=replace(candidate, head_bytes=sent)))
-                break
-    return found
+
+    def pruned(part: Part, every: Weights, sizes: Tensor, share: float) -> Offload:
+        least = sizes[int(share * len(sizes))]
+        kept = {name: weight * (weight.abs() >= least) for name, weight in every.items()}
+        left = sum(int(weight.count_nonzero()) for weight in kept.values())
+        saved = (len(sizes) - left) * _FLOAT_BYTES - len(sizes) // 8
+        plain = _float_candidate(part)
+        candidate = replace(plain, head_bytes=plain.head_bytes - max(saved, 0))
+        return _with_drop(classifier, candidate, lambda x: run(classifier.model, x, kept))
+
+    def rungs(part: Part) -> list[Rung]:
+        head = part.head.state_dict()
+        every = {name: one for name, one in classifier.layers.items() if name in head}
+        sizes = torch.cat([one.abs().flatten() for one in every.values()]).sort().values
+        return [partial(pruned, part, every, sizes, share) for share in _SHARES]
+
+    return _each(parts, drop, rungs)
 
 
 def run_pattern(classifier: Classifier, part: Part, pattern: Pattern) -> Offload:
@@ -215,13 +215,23 @@ def _with_drop(
     return Offload(replace(candidate, accuracy_drop=measured), answers)
 
 
-def _drop_of(offload: Offload) -> float:
-    return offload.candidate.accuracy_drop or 0.0
+def _each(
+    parts: Sequence[Part], drop: float, rungs_of: Callable[[Part], Sequence[Rung]]
+) -> list[Offload]:
+    """For each part the first rung that keeps the drop; each sends more than the one before."""
+    found = (_first(rungs_of(part), drop) for part in parts)
+    return [offload for offload in found if offload is not None]
 
 
-def _sending(offload: Offload, payload_bytes: float, bits: int, coder: str) -> Offload:
-    candidate = replace(offload.candidate, payload_bytes=payload_bytes, bits=bits, coder=coder)
-    return offload._replace(candidate=candidate)
+def _first(rungs: Sequence[Rung], drop: float) -> Offload | None:
+    made = {}
+
+    def keeps(number: int) -> bool:
+        made[number] = rungs[number]()
+        return (made[number].candidate.accuracy_drop or 0.0) <= drop
+
+    first = least_that_keeps(0, len(rungs) - 1, keeps)
+    return None if first is None else made[first]
 
 
 def _even_codec(features: Tensor, bits: int, coder: str) -> Codec:
@@ -238,10 +248,6 @@ def _quantising(
         return run(part.tail, torch.from_numpy(np.stack(sent)))
 
     return answers
-
-
-def _replacing(classifier: Classifier, weights: Weights) -> Callable[[Tensor], Tensor]:
-    return lambda inputs: run(classifier.model, inputs, weights)
 
 
 def _rows(features: Tensor) -> Tensor:
