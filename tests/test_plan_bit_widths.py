@@ -58,7 +58,7 @@ def test_exact_widths_are_those_of_every_combination(seed: int) -> None:
     assert sizes @ found == (kept @ sizes).min()
 
 
-@pytest.mark.parametrize("layers", [2, 6, 20, 200])
+@pytest.mark.parametrize("layers", [2, 3, 6, 20, 200])
 def test_rounding_stays_near_the_exact_optimum(layers: int) -> None:
     pytest.importorskip("scipy", reason="exact widths need the extra 'plan'")
     gaps = []
@@ -72,7 +72,8 @@ def test_rounding_stays_near_the_exact_optimum(layers: int) -> None:
         assert real <= sizes @ exact * (1 + 1e-9)
         assert sizes @ exact <= sizes @ rounded
         gaps.append(sizes @ rounded / (sizes @ exact) - 1)
-    assert np.mean(gaps) < 0.03
+    assert np.mean(gaps) < 0.005
+    assert max(gaps) < 0.05
 
 
 @pytest.mark.parametrize("function", [water_filling, integer_widths, exact_widths])

@@ -58,22 +58,50 @@ def integer_widths(
 ) -> Integers:
     """`water_filling`, rounded: up, then down again where that saves most for its noise.
 
+    Then bits are exchanged: a layer gives one up, others that cost less take what that needs.
     Near the best, not always the best: `exact_widths`.  Raises as `water_filling`.
     """
     real = water_filling(sizes, noises, budget, low, high)
     z, noise = _checked(sizes, noises, budget, low, high)
     # 1e-9: what bisection leaves must not cost a bit
     widths = np.clip(np.ceil(real - 1e-9), low, high).astype(np.int64)
-    while added_noise(noise, widths) > budget:
-        gains = np.where(widths < high, 0.75 * noise * 4.0**-widths / z, -np.inf)
-        widths[np.argmax(gains)] += 1
+    widths = _raised(widths, z, noise, budget, np.full(len(z), high))
     while True:
         room = budget - added_noise(noise, widths)
         more = 3 * noise * 4.0**-widths  # what a bit less adds
         gains = np.where((widths > low) & (more <= room), z / more, 0.0)
         if not gains.any():
-            return widths
+            break
         widths[np.argmax(gains)] -= 1
+    while (better := _exchanged(widths, z, noise, budget, low, high)) is not None:
+        widths = better
+    return widths
+
+
+def _raised(
+    widths: Integers, z: Floats, noise: Floats, budget: float, highest: Integers
+) -> Integers:
+    """Widths with bits where they take most noise for their size, until the budget is kept."""
+    raised: Integers = widths.copy()
+    while added_noise(noise, raised) > budget and (raised < highest).any():
+        gains = np.where(raised < highest, 0.75 * noise * 4.0**-raised / z, -np.inf)
+        raised[np.argmax(gains)] += 1
+    return raised
+
+
+def _exchanged(
+    widths: Integers, z: Floats, noise: Floats, budget: float, low: int, high: int
+) -> Integers | None:
+    """Fewer bits in all, one of them from the largest layer for which that works; else None."""
+    for layer in np.argsort(-z, kind="stable"):
+        if widths[layer] == low:
+            continue
+        highest = np.full(len(z), high)
+        highest[layer] = widths[layer] - 1
+        found = _raised(np.minimum(widths, highest), z, noise, budget, highest)
+        if added_noise(noise, found) <= budget and z @ found < z @ widths:
+            return found
+    return None
 
 
 def exact_widths(
