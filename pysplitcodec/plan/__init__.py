@@ -13,6 +13,7 @@ Importing this package imports numpy alone.
 
 from __future__ import annotations
 
+from pysplitcodec.plan.channel import Channel, Fading
 from pysplitcodec.plan.cost import Candidate, Cost, evaluate
 from pysplitcodec.plan.device import (
     DeviceProfile,
@@ -32,16 +33,20 @@ from pysplitcodec.plan.search import (
     choices,
     pareto,
 )
+from pysplitcodec.plan.trace import Trace
 
 __all__ = [
     "Candidate",
+    "Channel",
     "Choice",
     "Cost",
     "DeviceProfile",
+    "Fading",
     "Limits",
     "Link",
     "ModelTime",
     "Span",
+    "Trace",
     "Weights",
     "best",
     "break_even",

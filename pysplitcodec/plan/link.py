@@ -66,32 +66,32 @@ class Link:
                     f"{where}: {name} is {value}: expected packet_payload_bytes beside it"
                 )
 
-    def _packets(self, payload_bytes: float) -> int:
+    def packets(self, payload_bytes: float) -> int:
+        """Packets that a payload fills, the last one in part; 0 if the link has none."""
         check_count(f"link {self.name}", payload_bytes=payload_bytes)
         if self.packet_payload_bytes is None:
             return 0
         return math.ceil(payload_bytes / self.packet_payload_bytes)
 
     def bytes_sent(self, payload_bytes: float) -> float:
-        """The payload and the overhead of its packets, as often as they are sent on average.
-
-        The last packet may be part full.
-        """
-        overhead = self._packets(payload_bytes) * self.packet_overhead_bytes
+        """The payload and the overhead of its packets, as often as they are sent on average."""
+        overhead = self.packets(payload_bytes) * self.packet_overhead_bytes
         return (payload_bytes + overhead) / (1 - self.loss)
 
     def airtime_s(self, payload_bytes: float) -> float:
         """Seconds in which the device sends."""
         return 8 * self.bytes_sent(payload_bytes) / self.bits_per_s
 
+    def pauses_s(self, payload_bytes: float) -> float:
+        """Seconds between the packets of a payload, those that are sent again included."""
+        return max(self.packets(payload_bytes) / (1 - self.loss) - 1, 0) * self.packet_interval_s
+
     def seconds(self, payload_bytes: float) -> float:
         """Seconds until the last bit of a payload is sent.
 
         payload_bytes: of one payload, or the mean of several.
         """
-        packets = self._packets(payload_bytes) / (1 - self.loss)
-        pauses_s = max(packets - 1, 0) * self.packet_interval_s
-        return self.latency_s + self.airtime_s(payload_bytes) + pauses_s
+        return self.latency_s + self.airtime_s(payload_bytes) + self.pauses_s(payload_bytes)
 
     @classmethod
     def from_dict(cls, name: str, table: Mapping[str, Any]) -> Link:

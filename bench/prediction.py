@@ -1,0 +1,231 @@
+"""What the planner says a split takes, against what it takes over a slow link on this machine.
+
+    python bench/prediction.py [MODEL --inputs FOLDER] [--at 1 2 3] [--rates 250000 1000000 5000000]
+
+The model is the embedded digits network, or a TFLite file.  Its halves and the coder are timed
+first, as by `splitcodec profile`.  For each rate an empty request, a frame of a feature whose
+elements are all equal, is sent through `pysplitcodec.serve.relay` at the first split point: its
+round trip, less the tail's own time and the frame's bytes, becomes the link's `latency_s` at all of
+them, for HTTP, the answer's way back and the server are no part of the planner's model.  Then
+`EdgeClient` runs every split point through the relay to a server in another process.
+
+Predicted are means of payloads, measured are medians of runs.  Ends with status 1 if a ratio is not
+within --margin.  Other work on the machine makes the server and the relay wake late, by some
+milliseconds: run it again, or with lower rates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from pysplitcodec import Codebook, Codec
+from pysplitcodec.cli.arrays import load_model_inputs
+from pysplitcodec.bench.device import measure_device
+from pysplitcodec.demo import load_digits, tail_server
+from pysplitcodec.plan import Candidate, DeviceProfile, Link, evaluate
+from pysplitcodec.runtime import open_model
+from pysplitcodec.serve import EdgeClient, TailClient
+from pysplitcodec.serve.relay import Relay
+from pysplitcodec.splitting import Cut, read_graph
+
+CODER, BITS = "lzma", 2
+LATENCY_S = 0.01  # of the relay, each way
+TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """A split point: its halves as files, the codec of its feature, and frames of inputs."""
+
+    cut: Cut
+    head: Path
+    tail: Path
+    codec: Codec
+    frame_bytes: float
+
+    def empty_frame(self) -> bytes:
+        level = float(self.codec.codebook.centroids[0])
+        return self.codec.encode(np.full(self.codec.shape, level, self.codec.dtype))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One split point at one rate; milliseconds."""
+
+    at: int
+    name: str
+    bits_per_s: float
+    payload_bytes: float
+    head_ms: float
+    coding_ms: float
+    link_ms: float
+    server_ms: float
+    predicted_ms: float
+    measured_ms: float
+    ratio: float
+
+
+def main() -> int:
+    """Print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, nargs="?", help="TFLite")
+    parser.add_argument("--inputs", type=Path, help="images, or .npy")
+    parser.add_argument("--at", type=int, nargs="+", default=[1, 2, 3], help="split points")
+    parser.add_argument("--rates", type=float, nargs="+", default=[250e3, 1e6, 5e6], help="bit/s")
+    parser.add_argument("--runs", type=int, default=25, help="at each rate")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each half and coder")
+    parser.add_argument("--margin", type=float, default=0.15)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    if (given.model is None) != (given.inputs is None):
+        parser.error("expected a model and its inputs, or neither")
+    with tempfile.TemporaryDirectory() as folder:
+        if given.model is None:
+            digits = load_digits()
+            model, inputs = Path(folder) / "digits.tflite", list(digits.images[:40])
+            model.write_bytes(digits.model)
+        else:
+            # the ResNet-8 of MLPerf Tiny takes pixels as they are
+            found = load_model_inputs(given.model, [given.inputs], (0, 255), 40)
+            model, inputs = given.model, [array for (array,) in found]
+        rows = compare(model, inputs, given.at, given.rates, given.runs, given.seconds)
+    if given.json:
+        print(json.dumps({"model": model.name, "rows": [asdict(row) for row in rows]}, indent=1))
+    else:
+        print_table(rows)
+    outside = sum(abs(row.ratio - 1) > given.margin for row in rows)
+    print(
+        f"{len(rows) - outside} of {len(rows)} within {given.margin:.0%}", file=sys.stderr
+    )
+    return 1 if outside else 0
+
+
+def compare(
+    model: Path,
+    inputs: Sequence[Any],
+    at: Sequence[int],
+    rates: Sequence[float],
+    runs: int,
+    seconds: float,
+) -> list[Row]:
+    """Predict and measure every split point at every rate."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        points = [_point(model, inputs, number, Path(folder)) for number in at]
+        halves = [half for point in points for half in (point.head, point.tail)]
+        device = measure_device("here", halves, threads=1, seconds=seconds, progress=_tell)
+        urls = [
+            stack.enter_context(tail_server(point.tail.read_bytes(), [point.codec]))
+            for point in points
+        ]
+        rows = []
+        for rate in rates:
+            latency_s = _empty_request_s(points[0], urls[0], rate, runs)
+            link = Link("relay", bits_per_s=rate, latency_s=latency_s)
+            for point, url in zip(points, urls):
+                _tell(f"cut {point.cut.index} at {rate:g} bit/s")
+                rows.append(_row(point, device, link, _run_s(point, url, rate, inputs, runs)))
+    return rows
+
+
+def _point(model: Path, inputs: Sequence[Any], number: int, folder: Path) -> Point:
+    graph = read_graph(model)
+    cut = graph.list_cuts()[number]
+    paths = [folder / f"{half}{number}.tflite" for half in ("head", "tail")]
+    for path, half in zip(paths, graph.split(cut)):
+        path.write_bytes(half)
+    head = open_model(paths[0])
+    features = np.concatenate([head(one)[0] for one in inputs])
+    book = Codebook.fit(features, BITS)
+    codec = Codec(book, CODER, shape=features.shape[1:], dtype=features.dtype.name)
+    frames = [codec.encode(feature) for feature in features]
+    return Point(cut, *paths, codec, statistics.mean(map(len, frames)))
+
+
+@contextmanager
+def _slow(url: str, rate: float) -> Iterator[TailClient]:
+    """A client of the server, behind a relay; its connection is open."""
+    place = urlsplit(url)
+    link = Link("relay", bits_per_s=rate, latency_s=LATENCY_S)
+    with (
+        Relay(str(place.hostname), int(place.port or 0), link) as relay,
+        TailClient(f"http://127.0.0.1:{relay.port}", timeout_s=TIMEOUT_S) as tail,
+    ):
+        tail.ready()
+        yield tail
+
+
+def _empty_request_s(point: Point, url: str, rate: float, runs: int) -> float:
+    """What a request takes beside its payload and the tail."""
+    frame = point.empty_frame()
+    with _slow(url, rate) as tail:
+        replies = [tail.infer(frame) for _ in range(runs)]
+    return statistics.median(r.roundtrip_s - r.tail_s for r in replies) - 8 * len(frame) / rate
+
+
+def _run_s(point: Point, url: str, rate: float, inputs: Sequence[Any], runs: int) -> float:
+    with _slow(url, rate) as tail:
+        edge = EdgeClient(open_model(point.head), point.codec, tail)
+        taken = []
+        for number in range(runs):
+            begin = time.perf_counter()
+            edge.run(inputs[number % len(inputs)])
+            taken.append(time.perf_counter() - begin)
+    return statistics.median(taken)
+
+
+def _row(point: Point, device: DeviceProfile, link: Link, measured_s: float) -> Row:
+    macs = {time.model: time.macs for time in device.model_times}
+    candidate = Candidate(
+        point.cut.name,
+        macs[point.head.stem],
+        macs[point.tail.stem],
+        elements=point.cut.elements,
+        coder=CODER,
+        payload_bytes=point.frame_bytes,
+        bits=BITS,
+    )
+    cost = evaluate(
+        candidate, device.like(point.head.stem), link, server=device.like(point.tail.stem)
+    )
+    parts = (cost.compute_s, cost.codec_s, cost.link_s, cost.server_s, cost.latency_s, measured_s)
+    return Row(
+        point.cut.index,
+        point.cut.name,
+        link.bits_per_s,
+        point.frame_bytes,
+        *(1e3 * part for part in parts),
+        measured_s / cost.latency_s,
+    )
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """As Markdown."""
+    print("| Mbit/s | split | bytes | head | coding | link | server | predicted ms | measured ms | ratio |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row.bits_per_s / 1e6:g} | {row.at} | {row.payload_bytes:.0f} | {row.head_ms:.2f} "
+            f"| {row.coding_ms:.2f} | {row.link_ms:.1f} | {row.server_ms:.2f} "
+            f"| {row.predicted_ms:.1f} | {row.measured_ms:.1f} | {row.ratio:.3f} |"
+        )
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

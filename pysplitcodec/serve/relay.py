@@ -1,0 +1,197 @@
+"""A slow link on one machine: a TCP relay that holds back what passes, without root.
+
+It stands between a client and a server on loopback and passes bytes on as a link would: at its
+rate, after its latency, with the overhead of its packets.  What a plan says of a link can so be
+tried with the real device's and server's code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pysplitcodec.errors import ArgumentError
+from pysplitcodec.plan.channel import AnyLink, Channel, as_channel
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Line", "Relay"]
+
+_log = logging.getLogger(__name__)
+
+# What is read at a time: the payload of a TCP segment on Ethernet.
+_CHUNK = 1460
+# So far ahead of the line bytes are read: a thread that wakes late then costs the line nothing.
+_AHEAD_S = 0.05
+# Bytes in the kernel; more would only take them from a sender that the line has not got to yet.
+_RECEIVE_BUFFER = 16 << 10
+# On their way or not taken by the receiver: 1.5 MB, 0.6 s of latency at 20 Mbit/s.
+_MAX_PARCELS = 1024
+
+_Parcels = asyncio.Queue[tuple[float, bytes]]
+
+
+class Line:
+    """One direction of a link: when what comes has left, and when it arrives.
+
+    It has no clock and moves nothing: times are given, in seconds from 0 on, and do not go back.
+    """
+
+    def __init__(self, channel: Channel, seed: int | np.random.SeedSequence = 0) -> None:
+        self._medium = channel.open(seed)
+        self._pause_s = channel.link.packet_interval_s
+        self._free_s = 0.0
+        self._arrived_s = 0.0
+
+    def take(self, now_s: float, length: int) -> tuple[float, float]:
+        """Send so many bytes behind what is there: when their last bit has left, and arrives.
+
+        They are a payload of their own and begin a packet.  None overtakes what came before, even
+        where the latency falls.
+        """
+        begin_s = max(now_s, self._free_s)
+        latency_s = self._medium.latency_s(begin_s)
+        sent_s = self._medium.send(begin_s, length).end_s
+        self._free_s = sent_s + self._pause_s
+        self._arrived_s = max(self._arrived_s, sent_s + latency_s)
+        return sent_s, self._arrived_s
+
+
+class Relay:
+    """Passes TCP connections on to host:port over a link; for a `with` statement.
+
+    link: of each of the two directions, which do not disturb each other; all connections share
+    them.  A trace begins with the statement.  seed: of a fading channel.  Connecting takes no
+    time, for it is the kernel that answers.  A connection that host:port refuses is closed.
+
+    port: on 127.0.0.1, where clients find it inside the statement.
+    Raises ArgumentError for a port that is none.
+
+    >>> from pysplitcodec.plan import Link
+    >>> from pysplitcodec.serve import TailClient
+    >>> with Relay("127.0.0.1", 8000, Link("slow", bits_per_s=1e6, latency_s=0.02)) as relay:
+    ...     with TailClient(f"http://127.0.0.1:{relay.port}") as tail:
+    ...         tail.ready()                                        # doctest: +SKIP
+    True
+    """
+
+    def __init__(self, host: str, port: int, link: AnyLink, *, seed: int = 0) -> None:
+        if not 1 <= port < 65536:
+            raise ArgumentError(f"port is {port}: expected 1 to 65535")
+        self._host, self._to_port = host, port
+        channel = as_channel(link)
+        self._up, self._down = (
+            Line(channel, draws) for draws in np.random.SeedSequence(seed).spawn(2)
+        )
+        self._connections: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    def __enter__(self) -> Relay:
+        self._listener = _small_socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.port = self._listener.getsockname()[1]
+        self._began = time.monotonic()
+        ready = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(ready)), name="relay", daemon=True
+        )
+        self._thread.start()
+        ready.wait()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        ready.set()
+        server = await asyncio.start_server(self._accept, sock=self._listener, limit=_CHUNK)
+        await self._stop.wait()
+        server.close()  # connections are cancelled when the loop ends
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._connect(reader, writer))
+        self._connections.add(task)  # the loop alone does not keep it
+        task.add_done_callback(self._connections.discard)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream = _small_socket()
+        try:
+            upstream.setblocking(False)
+            await self._loop.sock_connect(upstream, (self._host, self._to_port))
+        except OSError as error:
+            _log.warning("relay to %s, port %d: %s", self._host, self._to_port, error)
+            upstream.close()
+            writer.close()
+            return
+        far_reader, far_writer = await asyncio.open_connection(sock=upstream, limit=_CHUNK)
+        there, back = _Parcels(_MAX_PARCELS), _Parcels(_MAX_PARCELS)
+        moves = [
+            asyncio.create_task(move)
+            for move in (
+                self._take(reader, self._up, there),
+                self._deliver(there, far_writer),
+                self._take(far_reader, self._down, back),
+                self._deliver(back, writer),
+            )
+        ]
+        try:
+            await asyncio.gather(*moves)
+        except OSError as error:
+            _log.info("relay to %s, port %d: %s", self._host, self._to_port, error)
+            for one in (writer, far_writer):
+                one.transport.abort()
+        finally:
+            for move in moves:
+                move.cancel()
+            writer.close()
+            far_writer.close()
+
+    async def _take(self, reader: asyncio.StreamReader, line: Line, parcels: _Parcels) -> None:
+        chunk = b"first"
+        while chunk:
+            chunk = await reader.read(_CHUNK)
+            sent_s, arrives_s = line.take(self._now_s(), len(chunk))
+            await parcels.put((arrives_s, chunk))
+            await self._until(sent_s - _AHEAD_S)
+
+    async def _deliver(self, parcels: _Parcels, writer: asyncio.StreamWriter) -> None:
+        while True:
+            arrives_s, chunk = await parcels.get()
+            await self._until(arrives_s)
+            if not chunk:
+                writer.write_eof()
+                return
+            writer.write(chunk)
+            await writer.drain()
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._began
+
+    async def _until(self, time_s: float) -> None:
+        left_s = time_s - self._now_s()
+        if left_s > 0:
+            await asyncio.sleep(left_s)
+
+
+def _small_socket() -> socket.socket:
+    """One whose sender waits for the line, not for 64 kB segments, which loopback has."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _CHUNK)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
