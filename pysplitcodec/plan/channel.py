@@ -115,7 +115,7 @@ class _Blocks:
 class Medium:
     """A channel in use: what a payload takes that is sent at a given time.
 
-    Times are seconds from 0 on and, where the channel is fading, never go back.
+    Times are seconds from 0 on.  Payloads are sent one after another, in order of time.
     """
 
     def __init__(self, link: Link, rate_at: Callable[[float], Piece]) -> None:

@@ -88,9 +88,6 @@ class Result:
         done = found[np.isfinite(found["answer_s"])]
         dropped = int(found["dropped"].sum())
         latency_s = done["answer_s"] - done["arrival_s"]
-        percentiles: list[float | None] = [None] * 3
-        if len(done):
-            percentiles = [float(one) for one in np.percentile(latency_s, (50, 95, 99))]
         since_s = float(np.ptp(done["answer_s"])) if len(done) else 0.0
         return Summary(
             len(found),
@@ -98,7 +95,7 @@ class Result:
             dropped,
             len(found) - len(done) - dropped,
             _mean(latency_s),
-            *percentiles,
+            *_percentiles(latency_s),
             (len(done) - 1) / since_s if since_s else None,
             _mean(done["energy_j"]),
             _mean(done["price"]),
@@ -111,8 +108,16 @@ def as_records(table: Columns) -> NDArray[Any]:
     found = np.zeros(int(came.sum()), _RECORD)
     found["edge"] = np.nonzero(came)[0]
     for number, name in enumerate(FIELDS):
-        found[name] = table[:, :, number][came] == 1 if name == "dropped" else table[..., number][came]
+        column = table[:, :, number][came]
+        found[name] = column == 1 if name == "dropped" else column
     return found
+
+
+def _percentiles(values: NDArray[Any]) -> tuple[float | None, float | None, float | None]:
+    if not len(values):
+        return None, None, None
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return float(p50), float(p95), float(p99)
 
 
 def _mean(values: NDArray[Any]) -> float | None:

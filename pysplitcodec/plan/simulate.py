@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from pysplitcodec.errors import ArgumentError, MissingDependencyError
-from pysplitcodec.plan.channel import AnyLink, Medium, as_channel
+from pysplitcodec.plan.channel import AnyLink, Channel, Medium, as_channel
 from pysplitcodec.plan.cost import Candidate, Cost, evaluate
 from pysplitcodec.plan.device import DeviceProfile
+from pysplitcodec.plan.link import Link
 from pysplitcodec.plan.records import FIELDS, Columns, Result, as_records
 from pysplitcodec.plan.tables import check_count, check_positive
 
@@ -113,7 +114,7 @@ def simulate(
     first that is ready sends first, a whole payload; latency passes before and keeps no other from
     sending.  server: what runs the tails, the first that arrives first; without it they take no
     time.  workers: tails that run at a time.  seed: the same gives the same arrays; every device
-    and link has draws of its own.  Memory: about 100 bytes for each input of each device.
+    and link has draws of its own.  Memory: about 200 bytes for each input of each device.
 
     With one device, one input at a time and a rate that stays, an input's latency is that of
     `evaluate`.  Raises ArgumentError as `evaluate`, and for counts that are not above 0 or links
@@ -132,17 +133,7 @@ def simulate(
     _check_whole("seed", seed, 0)
     if not until_s > 0:
         raise ArgumentError(f"until_s is {until_s!r}: expected a time above 0")
-    shared = not isinstance(links, Sequence)
-    channels = [as_channel(one) for one in ([links] if shared else links)]
-    if not edges or not shared and len(channels) != len(edges):
-        raise ArgumentError(
-            f"there are {len(edges)} edges and {len(channels)} links: expected one edge at least, "
-            "and one link for all or for each"
-        )
-    costs = [
-        evaluate(edge.candidate, edge.device, channels[0 if shared else number].link, server=server)
-        for number, edge in enumerate(edges)
-    ]
+    channels = _channels(links, len(edges))
     environment = simpy.Environment()
     of_arrivals, of_links = np.random.SeedSequence(seed).spawn(2)
     lines = [
@@ -151,9 +142,12 @@ def simulate(
     ]
     tails = simpy.Resource(environment, workers)
     table = np.full((len(edges), inputs, len(FIELDS)), np.nan)
-    for number, (edge, cost, draws) in enumerate(zip(edges, costs, of_arrivals.spawn(len(edges)))):
-        line = lines[0 if shared else number]
-        _Run(environment, edge, cost, line, tails, table[number], np.random.default_rng(draws))
+    costs = []
+    for number, (edge, draws) in enumerate(zip(edges, of_arrivals.spawn(len(edges)))):
+        own = number % len(lines)  # or the one that there is
+        costs.append(evaluate(edge.candidate, edge.device, channels[own].link, server=server))
+        rng = np.random.default_rng(draws)
+        _Run(environment, edge, costs[-1], lines[own], tails, table[number], rng)
     environment.run(None if until_s == math.inf else until_s)
     return Result(
         as_records(table),
@@ -161,6 +155,20 @@ def simulate(
         tuple(line.utilisation() for line in lines),
         _server_utilisation(costs, table, environment.now) / workers,
     )
+
+
+def _channels(links: AnyLink | Sequence[AnyLink], edges: int) -> list[Channel]:
+    """One that is shared, or one for each edge."""
+    if not edges:
+        raise ArgumentError("edges are none: expected one at least")
+    if isinstance(links, (Link, Channel)):
+        return [as_channel(links)]
+    if len(links) != edges:
+        raise ArgumentError(
+            f"links are {len(links)}: expected one for all, or a list of one for each of "
+            f"{edges} edges"
+        )
+    return [as_channel(link) for link in links]
 
 
 def _check_whole(name: str, value: object, least: int) -> None:
@@ -178,30 +186,21 @@ def _server_utilisation(costs: Sequence[Cost], table: Columns, end_s: float) -> 
 
 
 class _Line:
-    """A medium that one payload has at a time, the first that asks first."""
+    """A medium that one payload has at a time: who has `turn`, the first that asks first."""
 
     def __init__(self, environment: simpy.Environment, medium: Medium) -> None:
         self._environment = environment
-        self._medium = medium
-        self._turn = simpy.Resource(environment)
+        self.turn = simpy.Resource(environment)
+        self.medium = medium
         self._held_s = 0.0
         self._until_s = 0.0  # when the last payload that had it will have passed
 
-    def latency_s(self) -> float:
-        return self._medium.latency_s(self._environment.now)
-
-    def send(self, payload_bytes: float) -> Generator[Any, Any, tuple[float, float]]:
-        """Wait for a turn and send: when that began, and the joules, NaN if not known."""
-        now = self._environment
-        with self._turn.request() as turn:
-            yield turn
-            begin_s = now.now
-            sent = self._medium.send(begin_s, payload_bytes)
-            self._held_s += sent.end_s - begin_s
-            self._until_s = sent.end_s
-            yield now.timeout(sent.end_s - begin_s)
-        power_w = self._medium.link.transmit_power_w
-        return begin_s, math.nan if power_w is None else power_w * sent.airtime_s
+    def send(self, payload_bytes: float) -> tuple[float, float]:
+        """Seconds from now on that it takes, and joules, NaN if not known."""
+        begin_s = self._environment.now
+        self._until_s, airtime_s = self.medium.send(begin_s, payload_bytes)
+        self._held_s += self._until_s - begin_s
+        return self._until_s - begin_s, _known(self.medium.link.transmit_power_w) * airtime_s
 
     def utilisation(self) -> float:
         """Share of the time until now in which a payload had it."""
@@ -226,7 +225,7 @@ class _Run:
         self._edge, self._cost, self._line, self._tails, self._rows = edge, cost, line, tails, rows
         self._sender = simpy.Resource(environment)
         self._waiting: deque[int] = deque()
-        self._busy = True
+        self._busy = False
         self._called = self._answered = environment.event()
         environment.process(self._work())
         environment.process(self._arrive(rng))
@@ -235,68 +234,66 @@ class _Run:
         self._rows[number, field] = self._environment.now if value is None else value
 
     def _arrive(self, rng: np.random.Generator) -> Generator[Any, Any, None]:
-        now, arrivals, at_s = self._environment, self._edge.arrivals, 0.0
+        env, arrivals, at_s = self._environment, self._edge.arrivals, 0.0
         for number in range(len(self._rows)):
             if isinstance(arrivals, ClosedLoop):
                 if number:
                     yield self._answered
-                self._answered = now.event()
+                self._answered = env.event()
             else:
                 if isinstance(arrivals, Periodic):
                     at_s = arrivals.start_s + number * arrivals.period_s
                 else:
                     at_s += rng.exponential(1 / arrivals.inputs_per_s)
-                yield now.timeout(max(at_s - now.now, 0.0))
+                yield env.timeout(max(at_s - env.now, 0.0))
             self._mark(number, _ARRIVAL)
-            dropped = self._busy and len(self._waiting) >= self._edge.queue_len
-            self._mark(number, _DROPPED, dropped)
-            if not dropped:
-                self._waiting.append(number)
-                if not self._busy:
-                    self._busy = True
-                    self._called.succeed()
+            if self._busy and len(self._waiting) >= self._edge.queue_len:
+                self._mark(number, _DROPPED, 1)
+                continue
+            self._waiting.append(number)
+            if not self._busy:
+                self._busy = True
+                self._called.succeed()
 
     def _work(self) -> Generator[Any, Any, None]:
-        now, edge, taken = self._environment, self._edge, 0
+        env, edge, taken = self._environment, self._edge, 0
         weights = 0.0 if edge.inferences is None else edge.candidate.head_bytes
         while True:
             if not edge.overlap:
                 sender = self._sender.request()
                 yield sender
             if not self._waiting:
-                self._busy, self._called = False, now.event()
+                self._busy, self._called = False, env.event()
                 yield self._called
             number, joules = self._waiting.popleft(), 0.0
             self._mark(number, _TAKEN)
-            if weights and taken % edge.inferences == 0:
-                _, joules = yield from self._send(weights)
+            if weights and taken % (edge.inferences or 1) == 0:
+                joules = yield from self._send(weights)
             taken += 1
             self._mark(number, _HEAD)
-            yield now.timeout(self._cost.compute_s)
+            yield env.timeout(self._cost.compute_s)
             if edge.overlap:
                 sender = self._sender.request()
                 yield sender
-            now.process(self._finish(number, sender, joules))
+            env.process(self._finish(number, sender, joules))
 
-    def _finish(
-        self, number: int, sender: Request, joules: float
-    ) -> Generator[Any, Any, None]:
-        now, cost, payload_bytes = self._environment, self._cost, self._edge.candidate.payload_bytes
+    def _finish(self, number: int, sender: Request, joules: float) -> Generator[Any, Any, None]:
+        env, cost, payload_bytes = self._environment, self._cost, self._edge.candidate.payload_bytes
         self._mark(number, _CODE)
         if cost.codec_s:
-            yield now.timeout(cost.codec_s)
-        begin_s, link_j = now.now, 0.0
+            yield env.timeout(cost.codec_s)
         if payload_bytes:
-            begin_s, link_j = yield from self._send(payload_bytes)
+            joules += yield from self._send(payload_bytes, number)
+        else:
+            self._mark(number, _SEND)
         self._sender.release(sender)
-        self._mark(number, _SEND, begin_s)
         self._mark(number, _SENT)
-        self._mark(number, _ENERGY, joules + link_j + _known(cost.compute_j) + _known(cost.codec_j))
+        self._mark(number, _ENERGY, joules + _known(cost.compute_j) + _known(cost.codec_j))
         if cost.server_s:
             with self._tails.request() as worker:
                 yield worker
                 self._mark(number, _SERVE)
-                yield now.timeout(cost.server_s)
+                yield env.timeout(cost.server_s)
         else:
             self._mark(number, _SERVE)
         self._mark(number, _ANSWER)
@@ -304,12 +301,19 @@ class _Run:
         if isinstance(self._edge.arrivals, ClosedLoop):
             self._answered.succeed()
 
-    def _send(self, payload_bytes: float) -> Generator[Any, Any, tuple[float, float]]:
-        """After the latency, which keeps no other from sending."""
-        latency_s = self._line.latency_s()
+    def _send(self, payload_bytes: float, number: int | None = None) -> Generator[Any, Any, float]:
+        """Latency, a turn, the bits of weights or an input's feature; the joules of that."""
+        env, line = self._environment, self._line
+        latency_s = line.medium.latency_s(env.now)
         if latency_s:
-            yield self._environment.timeout(latency_s)
-        return (yield from self._line.send(payload_bytes))
+            yield env.timeout(latency_s)
+        with line.turn.request() as turn:
+            yield turn
+            if number is not None:
+                self._mark(number, _SEND)
+            seconds, joules = line.send(payload_bytes)
+            yield env.timeout(seconds)
+        return joules
 
 
 def _known(value: float | None) -> float:
