@@ -144,7 +144,6 @@ def _read_lines(text: str) -> _Columns:
         if times:
             columns[0].append(time_s - times[-1])
             columns[1].append(mbit_per_s * 1e6)
-            columns[2].append(0.0)
         times.append(time_s)
     if len(times) < 2:
         raise ArgumentError(f"has {len(times)} lines of figures: expected two at least")

@@ -12,7 +12,8 @@ import logging
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 # What is read at a time: the payload of a TCP segment on Ethernet.
 _CHUNK = 1460
-# So far ahead of the line bytes are read: a thread that wakes late then costs the line nothing.
+# So long before the line is free bytes are read: who wakes late then costs the line nothing.
 _AHEAD_S = 0.05
 # Bytes in the kernel; more would only take them from a sender that the line has not got to yet.
 _RECEIVE_BUFFER = 16 << 10
@@ -51,17 +52,17 @@ class Line:
         self._arrived_s = 0.0
 
     def take(self, now_s: float, length: int) -> tuple[float, float]:
-        """Send so many bytes behind what is there: when their last bit has left, and arrives.
+        """Send so many bytes behind what is there: when to bring more, and when they arrive.
 
-        They are a payload of their own and begin a packet.  None overtakes what came before, even
-        where the latency falls.
+        They are a payload of their own and begin a packet.  More is wanted 50 ms before their last
+        bit has left.  None overtakes what came before, even where the latency falls.
         """
         begin_s = max(now_s, self._free_s)
         latency_s = self._medium.latency_s(begin_s)
         sent_s = self._medium.send(begin_s, length).end_s
         self._free_s = sent_s + self._pause_s
         self._arrived_s = max(self._arrived_s, sent_s + latency_s)
-        return sent_s, self._arrived_s
+        return sent_s - _AHEAD_S, self._arrived_s
 
 
 class Relay:
@@ -90,13 +91,14 @@ class Relay:
         self._up, self._down = (
             Line(channel, draws) for draws in np.random.SeedSequence(seed).spawn(2)
         )
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
 
     def __enter__(self) -> Relay:
         self._listener = _small_socket()
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen()
+        self._listener.setblocking(False)
         self.port = self._listener.getsockname()[1]
         self._began = time.monotonic()
         ready = threading.Event()
@@ -119,57 +121,62 @@ class Relay:
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         ready.set()
-        server = await asyncio.start_server(self._accept, sock=self._listener, limit=_CHUNK)
-        await self._stop.wait()
-        server.close()  # connections are cancelled when the loop ends
+        with self._listener:
+            accepting = asyncio.create_task(self._accept())
+            await self._stop.wait()
+            accepting.cancel()
+            await asyncio.wait([accepting])
+        for task, writer in self._connections.items():
+            task.cancel()
+            writer.transport.abort()  # a task that has not begun would not
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._connect(reader, writer))
-        self._connections.add(task)  # the loop alone does not keep it
-        task.add_done_callback(self._connections.discard)
+    async def _accept(self) -> None:
+        while True:
+            near, _ = await self._loop.sock_accept(self._listener)
+            reader, writer = await asyncio.open_connection(sock=near, limit=_CHUNK)
+            task = asyncio.create_task(self._connect(reader, writer))
+            self._connections[task] = writer
+            task.add_done_callback(self._connections.pop)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream = _small_socket()
+        ends = [writer]
         try:
-            upstream.setblocking(False)
-            await self._loop.sock_connect(upstream, (self._host, self._to_port))
-        except OSError as error:
-            _log.warning("relay to %s, port %d: %s", self._host, self._to_port, error)
-            upstream.close()
-            writer.close()
-            return
-        far_reader, far_writer = await asyncio.open_connection(sock=upstream, limit=_CHUNK)
-        there, back = _Parcels(_MAX_PARCELS), _Parcels(_MAX_PARCELS)
-        moves = [
-            asyncio.create_task(move)
-            for move in (
+            far_reader, far_writer = await self._upstream()
+            ends.append(far_writer)
+            there, back = _Parcels(_MAX_PARCELS), _Parcels(_MAX_PARCELS)
+            await _all(
                 self._take(reader, self._up, there),
                 self._deliver(there, far_writer),
                 self._take(far_reader, self._down, back),
                 self._deliver(back, writer),
             )
-        ]
-        try:
-            await asyncio.gather(*moves)
         except OSError as error:
-            _log.info("relay to %s, port %d: %s", self._host, self._to_port, error)
-            for one in (writer, far_writer):
-                one.transport.abort()
+            _log.warning("relay to %s, port %d: %s", self._host, self._to_port, error)
         finally:
-            for move in moves:
-                move.cancel()
-            writer.close()
-            far_writer.close()
+            for end in ends:
+                end.transport.abort()  # what was delivered is with the kernel
+
+    async def _upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        made = _small_socket()
+        made.setblocking(False)
+        try:
+            await self._loop.sock_connect(made, (self._host, self._to_port))
+            return await asyncio.open_connection(sock=made, limit=_CHUNK)
+        except BaseException:
+            made.close()
+            raise
 
     async def _take(self, reader: asyncio.StreamReader, line: Line, parcels: _Parcels) -> None:
         chunk = b"first"
         while chunk:
             chunk = await reader.read(_CHUNK)
-            sent_s, arrives_s = line.take(self._now_s(), len(chunk))
+            more_s, arrives_s = line.take(self._now_s(), len(chunk))
             await parcels.put((arrives_s, chunk))
-            await self._until(sent_s - _AHEAD_S)
+            await self._until(more_s)
 
     async def _deliver(self, parcels: _Parcels, writer: asyncio.StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(0)  # drain until the kernel has all
         while True:
             arrives_s, chunk = await parcels.get()
             await self._until(arrives_s)
@@ -186,6 +193,16 @@ class Relay:
         left_s = time_s - self._now_s()
         if left_s > 0:
             await asyncio.sleep(left_s)
+
+
+async def _all(*moves: Coroutine[Any, Any, None]) -> None:
+    """Until all are done, or one fails."""
+    tasks = [asyncio.create_task(move) for move in moves]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _small_socket() -> socket.socket:
