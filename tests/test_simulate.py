@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,13 @@ def one_at_a_time(candidate: Candidate, link: Any, **options: Any) -> np.ndarray
 def test_examples() -> None:
     found = doctest.testmod(module)
     assert found.failed == 0 < found.attempted
+
+
+def test_documented_example(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "planning.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^## Simulating\n.*?```python\n(.*?)```", text, re.DOTALL | re.M)
+    exec(example, {})
+    assert capsys.readouterr().out.split() == example.split("#")[-1].split()
 
 
 # ------------------------------------------------------------------ what `evaluate` says

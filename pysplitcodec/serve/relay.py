@@ -68,9 +68,10 @@ class Line:
 class Relay:
     """Passes TCP connections on to host:port over a link; for a `with` statement.
 
-    link: of each of the two directions, which do not disturb each other; all connections share
-    them.  A trace begins with the statement.  seed: of a fading channel.  Connecting takes no
-    time, for it is the kernel that answers.  A connection that host:port refuses is closed.
+    host: a name or an IPv4 address.  link: of each of the two directions, which do not disturb each
+    other; all connections share them.  A trace begins with the statement.  seed: of a fading
+    channel.  Connecting takes no time, for it is the kernel that answers.  A connection that
+    host:port refuses is closed.
 
     port: on 127.0.0.1, where clients find it inside the statement.
     Raises ArgumentError for a port that is none.
@@ -87,10 +88,7 @@ class Relay:
         if not 1 <= port < 65536:
             raise ArgumentError(f"port is {port}: expected 1 to 65535")
         self._host, self._to_port = host, port
-        channel = as_channel(link)
-        self._up, self._down = (
-            Line(channel, draws) for draws in np.random.SeedSequence(seed).spawn(2)
-        )
+        self._channel, self._seed = as_channel(link), seed
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
 
@@ -100,6 +98,9 @@ class Relay:
         self._listener.listen()
         self._listener.setblocking(False)
         self.port = self._listener.getsockname()[1]
+        self._up, self._down = (
+            Line(self._channel, draws) for draws in np.random.SeedSequence(self._seed).spawn(2)
+        )
         self._began = time.monotonic()
         ready = threading.Event()
         self._thread = threading.Thread(
