@@ -58,7 +58,7 @@ def integer_widths(
 ) -> Integers:
     """`water_filling`, rounded: up, then down again where that saves most for its noise.
 
-    Then bits are exchanged: a layer gives one up, others that cost less take what that needs.
+    Then bits are exchanged: a layer gives some up, others that cost less take what that needs.
     Near the best, not always the best: `exact_widths`.  Raises as `water_filling`.
     """
     real = water_filling(sizes, noises, budget, low, high)
@@ -79,11 +79,19 @@ def integer_widths(
 
 
 def _raised(
-    widths: Integers, z: Floats, noise: Floats, budget: float, highest: Integers
+    widths: Integers,
+    z: Floats,
+    noise: Floats,
+    budget: float,
+    highest: Integers,
+    most: float = np.inf,
 ) -> Integers:
-    """Widths with bits where they take most noise for their size, until the budget is kept."""
+    """Widths with bits where they take most noise for their size, until the budget is kept.
+
+    Given up where no more bits may be had, or all together would be `most` or more.
+    """
     raised: Integers = widths.copy()
-    while added_noise(noise, raised) > budget and (raised < highest).any():
+    while added_noise(noise, raised) > budget and (raised < highest).any() and z @ raised < most:
         gains = np.where(raised < highest, 0.75 * noise * 4.0**-raised / z, -np.inf)
         raised[np.argmax(gains)] += 1
     return raised
@@ -92,15 +100,15 @@ def _raised(
 def _exchanged(
     widths: Integers, z: Floats, noise: Floats, budget: float, low: int, high: int
 ) -> Integers | None:
-    """Fewer bits in all, one of them from the largest layer for which that works; else None."""
+    """Fewer bits in all, some given up by the largest layer for which that works; else None."""
+    now = float(z @ widths)
     for layer in np.argsort(-z, kind="stable"):
-        if widths[layer] == low:
-            continue
-        highest = np.full(len(z), high)
-        highest[layer] = widths[layer] - 1
-        found = _raised(np.minimum(widths, highest), z, noise, budget, highest)
-        if added_noise(noise, found) <= budget and z @ found < z @ widths:
-            return found
+        for width in range(widths[layer] - 1, low - 1, -1):
+            highest = np.full(len(z), high)
+            highest[layer] = width
+            found = _raised(np.minimum(widths, highest), z, noise, budget, highest, now)
+            if added_noise(noise, found) <= budget and z @ found < now:
+                return found
     return None
 
 
