@@ -206,7 +206,7 @@ def accepted(client: socket.socket) -> int:
 def test_the_sender_is_held_back() -> None:
     with (
         server(read) as port,
-        Relay("127.0.0.1", port, Link("slow", bits_per_s=8_000)) as relay,
+        Relay("127.0.0.1", port, Link("slow", bits_per_s=80)) as relay,
         connect(relay) as client,
     ):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32_768)

@@ -8,6 +8,7 @@ tried with the real device's and server's code.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import threading
@@ -89,7 +90,7 @@ class Relay:
             raise ArgumentError(f"port is {port}: expected 1 to 65535")
         self._host, self._to_port = host, port
         self._channel, self._seed = as_channel(link), seed
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._connections: dict[asyncio.Task[None], socket.socket] = {}
         self.port = 0
 
     def __enter__(self) -> Relay:
@@ -123,26 +124,28 @@ class Relay:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         ready.set()
         with self._listener:
-            accepting = asyncio.create_task(self._accept())
+            self._loop.add_reader(self._listener, self._accept)
             await self._stop.wait()
-            accepting.cancel()
-            await asyncio.wait([accepting])
-        for task, writer in self._connections.items():
+            self._loop.remove_reader(self._listener)
+        connections = dict(self._connections)
+        for task, near in connections.items():
             task.cancel()
-            writer.transport.abort()  # a task that has not begun would not
-        await asyncio.gather(*self._connections, return_exceptions=True)
+            await asyncio.wait([task])
+            near.close()  # a task that had not begun does not
 
-    async def _accept(self) -> None:
-        while True:
-            near, _ = await self._loop.sock_accept(self._listener)
-            reader, writer = await asyncio.open_connection(sock=near, limit=_CHUNK)
-            task = asyncio.create_task(self._connect(reader, writer))
-            self._connections[task] = writer
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionError):  # it has left again
+            near, _ = self._listener.accept()
+            near.setblocking(False)
+            task = self._loop.create_task(self._connect(near))
+            self._connections[task] = near
             task.add_done_callback(self._connections.pop)
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends = [writer]
+    async def _connect(self, near: socket.socket) -> None:
+        ends: list[asyncio.StreamWriter] = []
         try:
+            reader, writer = await asyncio.open_connection(sock=near, limit=_CHUNK)
+            ends.append(writer)
             far_reader, far_writer = await self._upstream()
             ends.append(far_writer)
             there, back = _Parcels(_MAX_PARCELS), _Parcels(_MAX_PARCELS)
