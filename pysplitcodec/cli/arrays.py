@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pysplitcodec.errors import ArgumentError, FeatureError, MissingDependencyError
+from pysplitcodec.images import ImageInput
 from pysplitcodec.runtime import TensorInfo, open_model
 
 __all__ = ["load_array", "load_inputs", "load_model_inputs"]
@@ -103,32 +104,15 @@ def _load_image(
         raise MissingDependencyError(
             "reading images needs Pillow: pip install 'pysplitcodec[cli]'"
         ) from None
-    height, width, channels, first = _image_shape(path, wanted)
+    try:
+        taken = ImageInput.of(wanted, value_range)
+    except FeatureError as error:
+        raise FeatureError(f"{path} is an image, but {error}: give a .npy file") from None
     try:
         with Image.open(path) as image:
-            image = image.convert("L" if channels == 1 else "RGB")
-            pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+            image = image.convert("L" if taken.channels == 1 else "RGB")
+            size = (taken.width, taken.height)
+            pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
     except (UnidentifiedImageError, OSError) as error:
         raise FeatureError(f"{path} cannot be read as an image: {error}") from None
-    pixels = pixels.reshape(height, width, channels)
-    pixels = (pixels.transpose(2, 0, 1) if first else pixels)[None]
-    if wanted.dtype == "uint8" and value_range is None:
-        return pixels
-    low, high = value_range or (0.0, 1.0)
-    real = low + pixels.astype(np.float64) * ((high - low) / 255)
-    if wanted.dtype == "float32":
-        return real.astype(np.float32)
-    if wanted.dtype not in ("int8", "uint8") or not wanted.scale:
-        raise FeatureError(f"{path}: images cannot be turned into {wanted.dtype}; give a .npy file")
-    return wanted.stored(real)
-
-
-def _image_shape(path: Path, wanted: TensorInfo) -> tuple[int, int, int, bool]:
-    """Height, width and channels of the image that a model takes, and whether they come first."""
-    if len(wanted.shape) == 4 and wanted.shape[0] == 1:
-        _, *sizes = wanted.shape
-        first = sizes[2] not in (1, 3) and sizes[0] in (1, 3)
-        channels, height, width = sizes if first else (sizes[2], sizes[0], sizes[1])
-        if channels in (1, 3) and min(height, width) > 1:
-            return height, width, channels, first
-    raise FeatureError(f"{path} is an image, but the model takes {wanted.shape}: give a .npy file")
+    return taken.stored(pixels)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.plan.cost import Candidate, Cost, evaluate
 from pysplitcodec.plan.device import DeviceProfile
@@ -160,18 +162,21 @@ def pareto(found: Iterable[Choice], figures: Sequence[Figure]) -> list[Choice]:
     """
     if not figures:
         raise ArgumentError("figures are none: expected one at least")
-    rows = sorted(
-        ((tuple(figure(one) for figure in figures), i, one) for i, one in enumerate(found)),
-        key=lambda row: row[:2],
-    )
-    kept: list[tuple[tuple[float, ...], Choice]] = []
-    for values, _, one in rows:
-        if not any(all(a <= b for a, b in zip(before, values)) for before, _ in kept):
-            kept.append((values, one))
-    return [one for _, one in kept]
+    given = list(found)
+    rows = np.array([[figure(one) for figure in figures] for one in given], np.float64)
+    rows = rows.reshape(-1, len(figures))
+    front, size = np.empty_like(rows), 0
+    kept = []
+    for i in np.lexsort(rows.T[::-1]):  # by the first figure, then by the next
+        if not (front[:size] <= rows[i]).all(axis=1).any():
+            front[size] = rows[i]
+            size += 1
+            kept.append(given[i])
+    return kept
 
 
 _FASTEST = 1e9  # bit/s: what a choice is shown at whose span has no end
+_ENDLESS = 1e300  # bit/s: sending takes no time beside what does not depend on the rate
 
 
 class Span(NamedTuple):
@@ -205,20 +210,20 @@ def break_even(
     weights, limits = weights or Weights(), limits or Limits()
     held = replace(limits, latency_s=None, energy_j=None)
 
-    def at(one: Candidate, rate: float) -> Choice:
-        moved = replace(link, bits_per_s=rate)
+    def at(one: Candidate, moved: Link) -> Choice:
         return _choice(one, device, moved, server, inferences, weights, held)
 
-    slow = {i: at(one, 1.0) for i, one in enumerate(candidates)}
+    def best_to(i: int, high: float) -> Choice:
+        return at(candidates[i], replace(link, bits_per_s=min(high, _FASTEST)))
+
+    at_1, endless = (replace(link, bits_per_s=rate) for rate in (1.0, _ENDLESS))
+    slow = {i: at(one, at_1) for i, one in enumerate(candidates)}
     slow = {i: choice for i, choice in slow.items() if choice.feasible}
     if not slow:
         raise ArgumentError("no candidate keeps the limits at any rate")
     # objective = fixed + slope / rate
-    lines = [
-        (2 * (choice.objective - at(choice.candidate, 2.0).objective), i)
-        for i, choice in slow.items()
-    ]
-    fixed = {i: slow[i].objective - slope for slope, i in lines}
+    fixed = {i: at(choice.candidate, endless).objective for i, choice in slow.items()}
+    lines = [(choice.objective - fixed[i], i) for i, choice in slow.items()]
     # At an infinite rate the least fixed part is best, then the least slope.
     slope, now = min(lines, key=lambda line: (fixed[line[1]], line[0]))
     spans, inverse = [], 0.0
@@ -232,9 +237,9 @@ def break_even(
         cuts = [cut for cut in cuts if cut[0] >= inverse]
         high = 1 / inverse if inverse else math.inf
         if not cuts:
-            spans.append(Span(0.0, high, at(candidates[now], min(high, _FASTEST))))
+            spans.append(Span(0.0, high, best_to(now, high)))
             return spans[::-1]
         until, slope_next, after = min(cuts)
         if until > inverse:
-            spans.append(Span(1 / until, high, at(candidates[now], min(high, _FASTEST))))
+            spans.append(Span(1 / until, high, best_to(now, high)))
         inverse, slope, now = until, slope_next, after

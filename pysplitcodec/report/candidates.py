@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pysplitcodec.codebook import Codebook
-from pysplitcodec.codec import Codec
+from pysplitcodec.codec import coders
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.plan import Candidate, DeviceProfile
 from pysplitcodec.report.features import CODERS, Array
-from pysplitcodec.report.layer_report import LayerReport
+from pysplitcodec.report.layer_report import (
+    CONTEXT_CHANNELS,
+    LayerReport,
+    SplitPoint,
+    measure_features,
+)
 from pysplitcodec.splitting import ModelGraph
-from pysplitcodec.splitting.verify import open_head, open_part
+from pysplitcodec.splitting.layers import read_layers
 
 ON_DEVICE, ON_SERVER = "all on the device", "send the input"
 
 # By number of the split point and width, the share of samples whose answer changes.
 Changes = Mapping[tuple[int, int], float]
+
+_LEARNS = "context"
+# Of the fewest bytes of other coders; 0.48 is the least measured, on the stem of ResNet-8 and on
+# features trained for their rate, and 0.55 in docs/results/coders.md.
+_LEAST_SHARE = 1 / 3
 
 
 def candidates(
@@ -45,75 +55,100 @@ def candidates(
         Candidate(ON_SERVER, 0, report.macs, payload_bytes=input_bytes, accuracy_drop=0.0),
     ]
     for point in report.split_points:
-        if point.macs_head is None or point.macs_tail is None:
-            continue
         for row in point.coded or ():
-            drop = None if changes is None else changes.get((point.index, row["bits"]))
             found += [
-                Candidate(
-                    point.name,
-                    point.macs_head,
-                    point.macs_tail,
-                    elements=point.elements,
-                    coder=coder,
-                    payload_bytes=row[coder],
-                    bits=row["bits"],
-                    head_bytes=point.weight_bytes_head,
-                    ram_bytes=point.head_ram_bytes,
-                    accuracy_drop=drop,
-                )
+                _candidate(point, row["bits"], coder, row[coder], changes)
                 for coder in known
-                if row[coder] is not None
+                if row[coder] is not None and _counted(point)
             ]
     return found
 
 
-def changed_answers(
-    graph: ModelGraph[Any],
-    report: LayerReport,
-    samples: Sequence[Sequence[Array]],
-    *,
-    example: Any = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> dict[tuple[int, int], float]:
-    """Run every split point in every width on samples, and count answers that change.
+def untrained(
+    report: LayerReport, device: DeviceProfile, changes: Changes | None = None
+) -> dict[tuple[int, int], Candidate]:
+    """What the coder "context" would be at best, where it could be trained but was not.
 
-    The answer is the greatest element of the first output; models whose first output has less than
-    two have none, and nothing is counted.  graph, example: what the report was made of.  samples:
-    the second half of those that the report was made with, if that shall be apart from codebooks.
+    By split point and width, in a third of the bytes of the best other coder: fewer than was ever
+    measured of it.  report: made with `context_channels=0`, or by `train_context`.
     """
-    found: dict[tuple[int, int], float] = {}
-    tell = progress or (lambda *_: None)
+    if _LEARNS not in device.encode_ns_per_element or not coders()[_LEARNS]:
+        return {}
+    return {
+        (point.index, row["bits"]): _candidate(
+            point, row["bits"], _LEARNS, _LEAST_SHARE * min(filter(None, _others(row))), changes
+        )
+        for point in report.split_points
+        for row in point.coded or ()
+        if row[_LEARNS] is None
+        and _counted(point)
+        and _channels(point, report.format == "tflite") <= CONTEXT_CHANNELS
+    }
+
+
+def train_context(
+    report: LayerReport,
+    graph: ModelGraph[Any],
+    samples: Sequence[Sequence[Array]],
+    wanted: Collection[tuple[int, int]],
+) -> LayerReport:
+    """The report with mean bytes of the coder "context", trained at split points and widths.
+
+    graph, samples: what the report was made of.  wanted: number of the split point, and width.
+    """
+    widths: dict[int, list[int]] = {}
+    for index, bits in sorted(wanted):
+        widths.setdefault(index, []).append(bits)
     cuts = graph.list_cuts()
-    points = [point for point in report.split_points if point.codebooks]
-    for number, point in enumerate(points):
-        tell("counting answers that change", number, len(points))
-        halves = graph.split(cuts[point.index])
-        head = open_head(halves.head, example, optimise=True)
-        tail = open_part(halves.tail, optimise=True)
-        features = [head(*sample) for sample in samples]
-        answers = [_answer(tail(*feature)) for feature in features]
-        if None in answers:
-            return {}
-        for row in point.codebooks or ():
-            codec = Codec(
-                Codebook(row["centroids"]),
-                "pack",
-                shape=features[0][0].shape,
-                dtype=features[0][0].dtype.name,
-            )
-            same = [
-                _answer(tail(codec.dequantize(codec.quantize(first)), *rest)) == answer
-                for (first, *rest), answer in zip(features, answers)
-            ]
-            found[point.index, row["bits"]] = 1 - float(np.mean(same))
-    tell("counting answers that change", len(points), len(points))
-    return found
+    layers = read_layers(graph, [cuts[index] for index in widths])
+    features = measure_features(
+        graph, layers, samples, list(widths.values()), CONTEXT_CHANNELS, lambda *_: None
+    )
+    trained = {
+        (index, row["bits"]): row[_LEARNS]
+        for index, feature in zip(widths, features)
+        for row in feature.coded() or ()
+    }
+
+    def completed(point: SplitPoint) -> SplitPoint:
+        rows = [
+            {**row, _LEARNS: trained.get((point.index, row["bits"]), row[_LEARNS])}
+            for row in point.coded or ()
+        ]
+        return replace(point, coded=rows or point.coded)
+
+    return replace(report, split_points=[completed(point) for point in report.split_points])
 
 
-def _answer(outputs: Sequence[Array]) -> int | None:
-    first = np.asarray(outputs[0])
-    return int(first.argmax()) if first.size > 1 else None
+def _candidate(
+    point: SplitPoint, bits: int, coder: str, payload_bytes: float, changes: Changes | None
+) -> Candidate:
+    return Candidate(
+        point.name,
+        point.macs_head or 0,
+        point.macs_tail or 0,
+        elements=point.elements,
+        coder=coder,
+        payload_bytes=payload_bytes,
+        bits=bits,
+        head_bytes=point.weight_bytes_head,
+        ram_bytes=point.head_ram_bytes,
+        accuracy_drop=None if changes is None else changes.get((point.index, bits)),
+    )
+
+
+def _others(row: Mapping[str, Any]) -> list[float | None]:
+    return [row[coder] for coder in CODERS if coder != _LEARNS]
+
+
+def _channels(point: SplitPoint, last: bool) -> int:
+    """As coders count them: vectors and planes have one."""
+    shape = point.shape[1:] if point.shape[:1] == [1] else point.shape
+    return 1 if len(shape) < 3 else shape[-1 if last else 0]
+
+
+def _counted(point: SplitPoint) -> bool:
+    return point.macs_head is not None and point.macs_tail is not None
 
 
 def _nbytes(end: Mapping[str, Any]) -> int:

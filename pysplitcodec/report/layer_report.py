@@ -20,6 +20,9 @@ from pysplitcodec.splitting.layers import Layers, open_observed, read_layers
 
 _FORMATS = {"tflite": "tflite", "onnx": "onnx", "pt2": "pytorch"}
 
+# Features with more channels do without the coder "context", unless it is asked for.
+CONTEXT_CHANNELS = 64
+
 # Called with what is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
 
@@ -87,8 +90,9 @@ def layer_report(
     example: Any = None,
     bits: Sequence[int] = (2,),
     tensors: int = 1,
-    context_channels: int = 64,
+    context_channels: int = CONTEXT_CHANNELS,
     time: bool = True,
+    graph: ModelGraph[Any] | None = None,
     progress: Progress | None = None,
 ) -> LayerReport:
     """Work out, and measure, what it means to cut `model` at each of its split points.
@@ -100,18 +104,19 @@ def layer_report(
     bits: index widths to code at.  tensors: how many tensors may be sent at a split point; features
     are then the first of them.  context_channels: of features with more channels than this the
     coder "context" is left out, for training it takes some 0.2 s a channel.  time: whether to time
-    the halves.  progress: called with what is being done, how much of that is done, and how much
-    there is.
+    the halves.  graph: what `splitting.read_graph` made of the model, where that was done already.
+    progress: called with what is being done, how much of that is done, and how much there is.
 
     Raises ArgumentError if an argument is wrong, otherwise as `splitting.list_cuts`, and ModelError
     if the model does not run.
     """
     widths = _checked_bits(bits)
-    graph: ModelGraph[Any] = read_graph(model, example)
+    graph = graph or read_graph(model, example)
     layers = read_layers(graph, graph.list_cuts(tensors))
     samples = _checked_inputs(layers, inputs)
     tell = progress or (lambda *_: None)
-    features = _measured(graph, layers, samples, widths, context_channels, tell)
+    each = [widths] * len(layers.cuts)
+    features = measure_features(graph, layers, samples, each, context_channels, tell)
     times: list[Times] = []
     if time and layers.cuts:
         times = measure_halves(graph, layers.cuts, example, samples[0] if samples else None, tell)
@@ -173,23 +178,26 @@ def _shown(arrays: Sequence[tuple[tuple[int, ...], str]]) -> str:
     return " and ".join(f"{dtype} of shape {shape}" for shape, dtype in arrays) or "nothing"
 
 
-def _measured(
+def measure_features(
     graph: ModelGraph[Any],
     layers: Layers,
     samples: Sequence[Sequence[Array]],
-    bits: Sequence[int],
+    bits: Sequence[Sequence[int]],
     context_channels: int,
     tell: Progress,
 ) -> list[Feature]:
-    """What all samples give at all split points, from one run of the model for each."""
+    """What all samples give at the cuts of `layers`, from one run of the model for each sample.
+
+    bits: for each cut, the widths to code at.  samples, context_channels: as for `layer_report`.
+    """
     if not samples or not layers.cuts:
         return []
     learned, measured = samples[: max(len(samples) // 2, 1)], samples[len(samples) // 2 :]
     features = [
         Feature(
-            cut.tensors[0].zero_point or 0, layers.channels_last, bits, len(learned), len(measured)
+            cut.tensors[0].zero_point or 0, layers.channels_last, own, len(learned), len(measured)
         )
-        for cut in layers.cuts
+        for cut, own in zip(layers.cuts, bits)
     ]
     runner = open_observed(graph, layers.cuts)
     sent = dict.fromkeys(tensor.number for cut in layers.cuts for tensor in cut.tensors)

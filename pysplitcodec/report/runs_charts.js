@@ -121,31 +121,6 @@ function rowsScale(rows, chart, { left, right, top, bottom }, state) {
   };
 }
 
-function widened(values, room) {
-  const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
-  const more = Math.max(room, 0.08 * (high - low));
-  return [low - more, high + more];
-}
-
-// Without the ticks whose labels would touch the one before.
-function spaced(ticks) {
-  let end = -Infinity;
-  return ticks.filter(([x, label]) => {
-    const half = 3.4 * label.length + 3;
-    const fits = x - half >= end;
-    if (fits) end = x + half;
-    return fits;
-  });
-}
-
-function linearTicks(low, high) {
-  const rough = (high - low) / 6;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((digit) => digit * power >= rough);
-  const first = Math.ceil(low / step);
-  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, at) => (first + at) * step);
-}
-
 function wholeOf(row) {
   return row.scores.whole[row.metric].mean;
 }
