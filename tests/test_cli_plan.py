@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from importlib import resources
 from pathlib import Path
@@ -18,10 +19,29 @@ from typer.testing import CliRunner
 import pysplitcodec as sc
 from pysplitcodec.cli.app import app
 from pysplitcodec.cli.profiles import named_link
+from pysplitcodec.demo import load_digits
 from pysplitcodec.errors import ArgumentError
-from pysplitcodec.plan import Candidate, DeviceProfile, evaluate, get_device, get_link
+from pysplitcodec.plan import (
+    Candidate,
+    DeviceProfile,
+    Limits,
+    Link,
+    evaluate,
+    get_device,
+    get_link,
+)
 from pysplitcodec.report import layer_report
-from pysplitcodec.report.candidates import ON_DEVICE, ON_SERVER, candidates, changed_answers
+from pysplitcodec.report.answers import SEND_JPEG, changed_answers, read_answers
+from pysplitcodec.report.candidates import (
+    ON_DEVICE,
+    ON_SERVER,
+    candidates,
+    train_context,
+    untrained,
+)
+from pysplitcodec.report.plan_model import plan_model
+from pysplitcodec.report.plan_report import Plan, Question, could_win
+from pysplitcodec.report.plan_words import explain, rate
 from pysplitcodec.runtime import open_model
 from pysplitcodec.splitting import read_graph
 
@@ -35,15 +55,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def inputs(model: Path) -> Path:
-    """Twelve inputs in one file."""
-    (wanted,) = open_model(model).inputs
-    rng = np.random.default_rng(0)
-    info = np.iinfo(wanted.dtype) if wanted.dtype in ("int8", "uint8") else None
-    low, high = (info.min, info.max) if info else (0.0, 1.0)
-    values = rng.uniform(low, high, (12, *wanted.shape[1:])).astype(wanted.dtype)
+    """Twelve digits in one file."""
     path = model.with_name("inputs.npy")
-    np.save(path, values)
+    np.save(path, load_digits().images[:12, 0])
     return path
+
+
+@pytest.fixture(scope="module")
+def samples(inputs: Path) -> list[list[Any]]:
+    return [[x[None]] for x in np.load(inputs)]
 
 
 def run(*args: object, expect: int = 0) -> Any:
@@ -78,15 +98,22 @@ def test_the_best_is_the_cheapest(model: Path, inputs: Path) -> None:
         for row in rows:
             wanted = cost_of(row, "gap8", link, "qpart-server")
             assert row["latency_s"] == row["objective"] == pytest.approx(wanted)
-    assert slow["best"]["name"] == ON_DEVICE and fast["best"]["name"] == ON_SERVER
+    assert slow["best"]["name"] == ON_DEVICE
+    assert fast["best"]["name"].startswith((SEND_JPEG, ON_SERVER))
+    assert fast["best"]["split_point"] is None
+    assert fast["runner_up"] == next(
+        row for row in rows if row["name"] != rows[0]["name"] and row["feasible"]
+    )
 
 
 def test_every_way_is_tried(model: Path, inputs: Path) -> None:
     rows = planned(model, inputs, "--device", "gap8", "--link", "1-mbit")["candidates"]
     report = layer_report(model, [[x[None]] for x in np.load(inputs)], bits=[1, 4], time=False)
     names = {row["name"] for row in rows}
-    assert names == {ON_DEVICE, ON_SERVER, *(point.name for point in report.split_points)}
+    (jpeg,) = (name for name in names if name.startswith(SEND_JPEG))
+    assert names == {ON_DEVICE, ON_SERVER, jpeg, *(point.name for point in report.split_points)}
     split = [row for row in rows if row["coder"] is not None]
+    assert all(row["split_point"] == row["name"] for row in split)
     assert {row["bits"] for row in split} == {1, 4}
     assert {"pack", "lzma"} <= {row["coder"] for row in split}
     for point in report.split_points:
@@ -104,16 +131,18 @@ def test_other_rates_have_other_answers(model: Path, inputs: Path) -> None:
     spans = found["by_bits_per_s"]
     assert spans[0]["from"] == 0 and spans[-1]["to"] is None
     assert [span["to"] for span in spans[:-1]] == [span["from"] for span in spans[1:]]
-    assert spans[0]["best"]["name"] == ON_DEVICE and spans[-1]["best"]["name"] == ON_SERVER
+    assert spans[0]["best"]["name"] == ON_DEVICE
+    assert spans[-1]["best"]["tail_macs"] and not spans[-1]["best"]["head_macs"]
     (here,) = (span for span in spans if span["from"] <= 1e6 < (span["to"] or 1e99))
     assert here["best"]["name"] == found["best"]["name"]
 
 
-def test_answers_that_change_bound_the_drop(model: Path, inputs: Path) -> None:
-    samples = [[x[None]] for x in np.load(inputs)]
-    report = layer_report(model, samples, bits=[1, 8], time=False)
+def test_answers_that_change_bound_the_drop(model: Path, samples: list[list[Any]]) -> None:
     graph = read_graph(model)
-    changes = changed_answers(graph, report, samples[6:])
+    report = layer_report(model, samples, bits=[1, 8], time=False, graph=graph)
+    answers = read_answers(open_model(model), samples[6:])
+    assert answers == [int(open_model(model)(*sample)[0].argmax()) for sample in samples[6:]]
+    changes = changed_answers(graph, report, samples[6:], answers)
     assert set(changes) == {(p.index, bits) for p in report.split_points for bits in (1, 8)}
     whole = open_model(model)
     for point in report.split_points[:3]:
@@ -141,13 +170,227 @@ def test_a_person_reads_it(model: Path, inputs: Path) -> None:
     text = " ".join(done.stdout.split())
     assert f"{model} on gap8 over 1-mbit: the best first" in text
     assert ON_DEVICE in text and "Over links of other rates" in text
+    found = planned(model, inputs, "--device", "gap8", "--link", "1-mbit", "--max-drop", 0.9)
+    assert "Next best is to" in found["why"][1] and "Over other links" in found["why"][-1]
+    done = run(model, "--input", inputs, "--bits", 1, "--bits", 4, *given[5:], "--max-drop", 0.9)
+    assert done.stdout.splitlines()[: len(found["why"])] == found["why"]
 
 
-def test_limits_that_cannot_be_met(model: Path, inputs: Path) -> None:
-    given = (model, "--input", inputs, "--bits", 2, "--device", "gap8", "--link", "1-mbit")
-    done = run(*given, "--max-latency", 1e-9, expect=3)
+@pytest.mark.parametrize(
+    ("limit", "lacks"),
+    [
+        (("--max-latency", 1e-9), "latency_s is"),
+        (("--max-energy", 1e-12), "energy_j is"),
+        (("--max-bytes", 0, "--max-latency", 1e-6), "latency_s is"),
+    ],
+)
+def test_limits_that_cannot_be_met(
+    model: Path, inputs: Path, tmp_path: Path, limit: tuple[Any, ...], lacks: str
+) -> None:
+    """The candidates are shown all the same, with what each lacks; then the error."""
+    page = tmp_path / "plan.html"
+    given = (model, "--input", inputs, "--bits", 2, "--device", "gap8", "--link", "1-mbit", *limit)
+    done = run(*given, "--html", page, expect=3)
     assert "no candidate keeps the limits; nearest is" in done.stderr
-    assert "latency_s is" in done.stderr
+    assert lacks in done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "why not" in shown and lacks in shown and "No candidate keeps the limits." in shown
+    assert page.stat().st_size > 10_000
+    printed = run(*given, "--json", expect=3)
+    found = json.loads(printed.stdout)
+    assert found["best"] is found["runner_up"] is None
+    assert len(found["candidates"]) > 10
+    assert all(not row["feasible"] and row["why_not"] for row in found["candidates"])
+    assert "nearest is" in printed.stderr
+
+
+def test_no_rate_helps_where_bytes_are_limited(tmp_path: Path, model: Path, inputs: Path) -> None:
+    """Flash too small for any head, and no bytes to send: the case of `break_even`'s own error."""
+    profile = tmp_path / "tiny.toml"
+    profile.write_text(
+        "[tiny]\nmacs_per_s = 1e9\nflash_bytes = 1\n"
+        "encode_ns_per_element = { pack = 1.0 }\n"
+        'sources = { macs_per_s = "-", flash_bytes = "-", encode_ns_per_element = "-" }\n'
+    )
+    found = planned(
+        model,
+        inputs,
+        *("--device", profile, "--link", "1-mbit", "--max-bytes", "1"),
+        expect=3,
+    )
+    assert found["best"] is None and found["by_bits_per_s"] == []
+    assert "Nearest is to" in found["why"][0]
+
+
+def test_weights_sent_once_for_many_inputs(model: Path, inputs: Path) -> None:
+    given = ("--device", "gap8", "--link", "1-mbit")
+    alone = planned(model, inputs, *given)
+    shipped = planned(model, inputs, *given, "--inferences", 20)
+    assert shipped["inferences"] == 20
+    link = get_link("1-mbit")
+    for row in shipped["candidates"]:
+        assert row["ship_s"] == pytest.approx(link.seconds(row["head_bytes"]) / 20)
+    assert all(row["ship_s"] == 0 for row in alone["candidates"])
+
+
+def test_price_and_energy_count(model: Path, inputs: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "edge.toml"
+    profile.write_text(
+        "[edge]\nmacs_per_s = 1e8\npower_w = 2.0\nencode_ns_per_element = { pack = 1.0 }\n"
+        'sources = { macs_per_s = "-", power_w = "-", encode_ns_per_element = "-" }\n'
+    )
+    server = tmp_path / "server.toml"
+    server.write_text(
+        "[far]\nmacs_per_s = 1e10\nprice_per_s = 5.0\n"
+        'sources = { macs_per_s = "-", price_per_s = "-" }\n'
+    )
+    given = ("--device", profile, "--server", server, "--link", "clio-wifi")
+    found = planned(
+        model, inputs, *given, "--per-price", 100, "--per-joule", 3, "--max-energy", 1e-3
+    )
+    assert found["server"] == "far"
+    assert found["limits"]["energy_j"] == 1e-3
+    kept = []
+    for row in found["candidates"]:
+        wanted = row["latency_s"] + 3 * row["energy_j"] + 100 * row["price"]
+        assert row["objective"] == pytest.approx(wanted)
+        assert row["price"] == pytest.approx(5 * row["tail_macs"] / 1e10)
+        assert row["feasible"] == (row["energy_j"] <= 1e-3)
+        kept.append(row["feasible"])
+    assert 0 < sum(kept) < len(kept)
+
+
+# ------------------------------------------------------------------ the coder that is trained
+
+
+def test_context_is_trained_where_it_could_win(model: Path, samples: list[list[Any]]) -> None:
+    """Where coding is fast; the answers are those of training it everywhere."""
+    fast = {"pack": 0.01, "lzma": 0.05, "context": 0.05}
+    device = DeviceProfile("fast", macs_per_s=1e9, encode_ns_per_element=fast, flash_bytes=2_000)
+    for limits in (Limits(), Limits(accuracy_drop=0.2)):
+        question = Question(device, Link("l", bits_per_s=1e5), limits=limits)
+        found = plan_model(model, samples, question, bits=(1, 2))
+        graph = read_graph(model)
+        report = layer_report(model, samples, bits=(1, 2), time=False, graph=graph)
+        changes = None
+        if limits.accuracy_drop is not None:
+            answers = read_answers(open_model(model), samples[6:])
+            changes = changed_answers(graph, report, samples[6:], answers or [])
+        jpeg = [one.candidate for one in found.found if one.candidate.name.startswith(SEND_JPEG)]
+        everything = [*candidates(report, device, changes), *jpeg]
+        trained = [one for one in found.found if one.candidate.coder == "context"]
+        possible = [one for one in everything if one.coder == "context"]
+        assert 0 < len(trained) < len(possible)
+        assert {one.candidate for one in found.found} <= set(everything)
+        wanted = question.choices(everything)
+        assert found.best == wanted[0]
+        assert [span.choice for span in found.spans] == [
+            span.choice for span in question.spans(everything)
+        ]
+        assert found.runner_up == next(
+            one for one in wanted if one.candidate.name != wanted[0].candidate.name
+        )
+
+
+def test_context_alone_is_added(model: Path, samples: list[list[Any]]) -> None:
+    graph = read_graph(model)
+    device = get_device("gap8")
+    without = layer_report(model, samples, bits=(1, 2), time=False, context_channels=0)
+    with_it = layer_report(model, samples, bits=(1, 2), time=False)
+    hopes = untrained(without, device)
+    wanted = {key for key in hopes if key[0] in (1, 3)}
+    report = train_context(without, graph, samples, wanted)
+    for point, before, full in zip(report.split_points, without.split_points, with_it.split_points):
+        assert point.coded == (full.coded if point.index in (1, 3) else before.coded)
+    assert set(untrained(report, device)) == set(hopes) - wanted
+    slow = dataclasses.replace(device, encode_ns_per_element={"pack": 1.0})
+    assert untrained(without, slow) == {}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_hopes_are_those_that_change_an_answer(seed: int) -> None:
+    """A hope that is left out changes neither the best, nor the runner-up, nor any span."""
+    rng = np.random.default_rng(seed)
+
+    def some(name: str, count: int) -> list[Candidate]:
+        return [
+            Candidate(
+                f"{name}{i % 9}",
+                head_macs=float(rng.integers(0, 40) * 1e6),
+                tail_macs=0,
+                coder="pack",
+                payload_bytes=float(rng.integers(0, 900)),
+                accuracy_drop=float(rng.integers(0, 4)) / 100,
+            )
+            for i in range(count)
+        ]
+
+    device = DeviceProfile("d", macs_per_s=1e9, encode_ns_per_element={"pack": 1.0})
+    limits = Limits(latency_s=0.03, accuracy_drop=0.025)
+    question = Question(device, Link("l", bits_per_s=4e5), limits=limits)
+    given, hopes = some("a", 20), dict(enumerate(some("h", 40)))
+    kept = could_win(question, given, hopes)
+    assert len(kept) < len(hopes)
+    objectives = [question.choices([hopes[key]])[0].objective for key in kept]
+    assert objectives == sorted(objectives)
+    before = Plan("m", question, question.choices(given), question.spans(given), 1)
+    for key, hope in hopes.items():
+        both = [*given, hope]
+        after = Plan("m", question, question.choices(both), question.spans(both), 1)
+        same = (
+            after.best == before.best
+            and after.runner_up == before.runner_up
+            and after.spans == before.spans
+        )
+        assert (key in kept) == (not same)
+
+
+# ------------------------------------------------------------------ words
+
+
+def test_words_of_a_split() -> None:
+    device = DeviceProfile("d", macs_per_s=1e9, encode_ns_per_element={"lzma": 100.0})
+    question = Question(device, Link("l", bits_per_s=8e6))
+    given = [
+        Candidate(ON_DEVICE, 100e6, 0),
+        Candidate(ON_SERVER, 0, 100e6, payload_bytes=50_000),
+        Candidate("layer1", 1e6, 99e6, elements=10_000, coder="lzma", payload_bytes=2_000, bits=2),
+    ]
+    found = Plan("m", question, question.choices(given), question.spans(given), 1)
+    # 1 + 1 + 2 ms against 50 and 100; 0.002 + 16000 / r = 0.1 and = 400000 / r
+    assert explain(found) == [
+        "Split at layer1 (2 bits, lzma): 4 ms, 50 % of it the link.",
+        "Next best is to send the input: 50 ms, 1.15e+03 % more, as the link takes 48 ms longer.",
+        "Without a split: send the input 50 ms; all on the device 100 ms.",
+        "Over other links it is best, below 163 kbit/s to run it all on the device, and above "
+        "192 Mbit/s to send the input.",
+    ]
+    alone = Plan("m", question, question.choices(given[2:]), question.spans(given[2:]), 1)
+    assert explain(alone)[1:] == [
+        "Nothing else keeps the limits.",
+        "That is the best at every rate of the link.",
+    ]
+
+
+def test_limits_on_time_do_not_hold_over_other_links() -> None:
+    device = DeviceProfile("d", macs_per_s=1e9, power_w=1.0)
+    link = Link("l", bits_per_s=8e6, transmit_power_w=10.0)
+    question = Question(device, link, limits=Limits(energy_j=0.15))
+    given = [Candidate(ON_DEVICE, 100e6, 0), Candidate(ON_SERVER, 0, 0, payload_bytes=20_000)]
+    found = Plan("m", question, question.choices(given), question.spans(given), 1)
+    assert found.best is not None and found.best.candidate.name == ON_DEVICE
+    assert explain(found)[-1] == (
+        "Without limits on time and energy it would be best now to send the input, below "
+        "1.6 Mbit/s to run it all on the device."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0 bit/s"), (999.0, "999 bit/s"), (1e3, "1 kbit/s"), (1.234e6, "1.23 Mbit/s")],
+)
+def test_rates(value: float, text: str) -> None:
+    assert rate(value) == text
 
 
 @pytest.mark.parametrize(
@@ -161,6 +404,9 @@ def test_limits_that_cannot_be_met(model: Path, inputs: Path) -> None:
         (("--device", "gap8", "--link", "1-mbit", "--server", "stm32f7"), "stm32f7 has no macs"),
         (("--device", "gap8", "--link", "1-mbit", "--max-drop", "-1"), "accuracy_drop is -1"),
         (("--device", "qpart", "--link", "lora", "--per-joule", "1"), "energy_j has a weight of 1"),
+        (("--device", "gap8", "--link", "lora", "--inferences", "0"), "inferences is 0"),
+        (("--device", "gap8", "--link", "lora", "--per-price", "-1"), "per_price is -1"),
+        (("--device", "gap8", "--link", "lora", "--max-energy", "-1"), "energy_j is -1"),
     ],
 )
 def test_wrong_questions(model: Path, inputs: Path, args: tuple[str, ...], says: str) -> None:

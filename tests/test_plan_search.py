@@ -285,3 +285,38 @@ def test_the_answer_at_every_rate(seed: int) -> None:
 def test_one_candidate_is_best_everywhere() -> None:
     (span,) = break_even([ONE], DEVICE, LINK)
     assert (span.low, span.high, span.choice.candidate) == (0, math.inf, ONE)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_front_by_comparing_all_with_all(seed: int, count: int) -> None:
+    """Also where figures are equal, of which the first stays, and where all are on the front."""
+    rng = np.random.default_rng(seed)
+    most = (3, 20, 1000)[seed % 3]
+    values = rng.integers(0, most, (120, count)).astype(float)
+    values[rng.random(values.shape) < 0.05] = math.inf
+    if seed == 5:
+        values[:, -1] = -values[:, 0]
+    found = choices([dataclasses.replace(ONE, name=str(i)) for i in range(120)], DEVICE, LINK)
+    of = {id(one): tuple(row) for one, row in zip(found, values.tolist())}
+    wanted = [
+        one
+        for i, one in enumerate(found)
+        if not any(
+            all(a <= b for a, b in zip(of[id(other)], of[id(one)]))
+            and (of[id(other)] != of[id(one)] or j < i)
+            for j, other in enumerate(found)
+            if j != i
+        )
+    ]
+    figures = [lambda one, k=k: of[id(one)][k] for k in range(count)]
+    front = pareto(found, figures)
+    assert front == sorted(wanted, key=lambda one: of[id(one)])
+    assert pareto([], figures) == []
+
+
+def test_equal_candidates_change_nothing_at_any_rate() -> None:
+    """The same at an endless rate: the one that sends less, at every finite one."""
+    less, more = (dataclasses.replace(ONE, payload_bytes=size) for size in (1e3, 2e3))
+    (span,) = break_even([more, less], DEVICE, LINK, server=SERVER)
+    assert (span.low, span.high, span.choice.candidate) == (0, math.inf, less)

@@ -115,6 +115,8 @@ def _alternatives(plan: Plan, best: Choice) -> list[str]:
         for one in plan.found
         if one.candidate.coder is None
     }
+    if not costs:
+        return []
     return [f"Without a split: {'; '.join(f'{name} {time}' for name, time in costs.items())}."]
 
 
