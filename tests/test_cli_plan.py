@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from pysplitcodec.plan import (
     get_link,
 )
 from pysplitcodec.report import layer_report
-from pysplitcodec.report.answers import SEND_JPEG, changed_answers, read_answers
+from pysplitcodec.report.answers import SEND_JPEG, changed_answers, read_answers, send_jpeg
 from pysplitcodec.report.candidates import (
     ON_DEVICE,
     ON_SERVER,
@@ -41,7 +43,7 @@ from pysplitcodec.report.candidates import (
 )
 from pysplitcodec.report.plan_model import plan_model
 from pysplitcodec.report.plan_report import Plan, Question, could_win
-from pysplitcodec.report.plan_words import explain, rate
+from pysplitcodec.report.plan_words import explain, rate, shortened
 from pysplitcodec.runtime import open_model
 from pysplitcodec.splitting import read_graph
 
@@ -108,7 +110,8 @@ def test_the_best_is_the_cheapest(model: Path, inputs: Path) -> None:
 
 def test_every_way_is_tried(model: Path, inputs: Path) -> None:
     rows = planned(model, inputs, "--device", "gap8", "--link", "1-mbit")["candidates"]
-    report = layer_report(model, [[x[None]] for x in np.load(inputs)], bits=[1, 4], time=False)
+    samples = [[x[None]] for x in np.load(inputs)]
+    report = layer_report(model, samples, bits=[1, 4], time=False, context_channels=0)
     names = {row["name"] for row in rows}
     (jpeg,) = (name for name in names if name.startswith(SEND_JPEG))
     assert names == {ON_DEVICE, ON_SERVER, jpeg, *(point.name for point in report.split_points)}
@@ -260,6 +263,50 @@ def test_price_and_energy_count(model: Path, inputs: Path, tmp_path: Path) -> No
     assert 0 < sum(kept) < len(kept)
 
 
+# ------------------------------------------------------------------ JPEG
+
+
+@pytest.mark.parametrize("max_drop", [0.0, 0.4])
+def test_jpeg_of_the_lowest_quality(model: Path, samples: list[list[Any]], max_drop: float) -> None:
+    """As files that Pillow alone writes and reads, without what is the same in all of them."""
+    image = pytest.importorskip("PIL.Image", reason="JPEG needs the extra 'cli'")
+    whole = open_model(model)
+    answers = read_answers(whole, samples)
+    assert answers is not None
+    found = send_jpeg(whole, samples, answers, 1_000, max_drop=max_drop)
+
+    def through(quality: int) -> tuple[float, list[int]]:
+        files = [io.BytesIO() for _ in samples]
+        for file, (sample,) in zip(files, samples):
+            pixels = np.rint(255 * sample[0, :, :, 0]).astype(np.uint8)
+            image.fromarray(pixels).save(file, "JPEG", quality=quality)
+        back = [np.asarray(image.open(file), np.float32)[None, :, :, None] / 255 for file in files]
+        data = [file.getvalue() for file in files]
+        shared = data[0].index(b"\xff\xda")
+        scan = shared + 2 + int.from_bytes(data[0][shared + 2 : shared + 4], "big")
+        sizes = [len(one) - scan - 2 for one in data]
+        return float(np.mean(sizes)), [int(whole(one)[0].argmax()) for one in back]
+
+    quality = int(re.findall(r"quality (\d+), 4:4:4", found.name)[0])
+    size, got = through(quality)
+    assert found.payload_bytes == pytest.approx(size)
+    changed = np.mean(np.not_equal(got, answers))
+    assert found.accuracy_drop == pytest.approx(changed)
+    assert changed <= max_drop
+    assert (found.head_macs, found.tail_macs, found.coder) == (0, 1_000, None)
+    for lower in range(max(1, quality - 3), quality):
+        assert np.mean(np.not_equal(through(lower)[1], answers)) > max_drop
+
+
+def test_inputs_that_are_no_images(model: Path, samples: list[list[Any]]) -> None:
+    question = Question(get_device("gap8"), get_link("1-mbit"))
+    found = plan_model(model, samples, question, bits=(1,), value_range=(0.0, 0.5))
+    assert not any(one.candidate.name.startswith(SEND_JPEG) for one in found.found)
+    assert "Inputs were not tried as JPEG: inputs hold values outside of 0 to 0.5" in " ".join(
+        found.notes
+    )
+
+
 # ------------------------------------------------------------------ the coder that is trained
 
 
@@ -269,9 +316,9 @@ def test_context_is_trained_where_it_could_win(model: Path, samples: list[list[A
     device = DeviceProfile("fast", macs_per_s=1e9, encode_ns_per_element=fast, flash_bytes=2_000)
     for limits in (Limits(), Limits(accuracy_drop=0.2)):
         question = Question(device, Link("l", bits_per_s=1e5), limits=limits)
-        found = plan_model(model, samples, question, bits=(1, 2))
+        found = plan_model(model, samples, question, bits=(1,))
         graph = read_graph(model)
-        report = layer_report(model, samples, bits=(1, 2), time=False, graph=graph)
+        report = layer_report(model, samples, bits=(1,), time=False, graph=graph)
         changes = None
         if limits.accuracy_drop is not None:
             answers = read_answers(open_model(model), samples[6:])
@@ -383,6 +430,18 @@ def test_limits_on_time_do_not_hold_over_other_links() -> None:
         "Without limits on time and energy it would be best now to send the input, below "
         "1.6 Mbit/s to run it all on the device."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("layer1.0.add", "layer1.0.add"),
+        ("model/relu_1/Relu;model/batch_norm/FusedBatchNormV3", "model/relu_1/Relu;..."),
+        ("a" * 20 + "b" * 40, "a" * 13 + "..." + "b" * 23),
+    ],
+)
+def test_long_names(name: str, text: str) -> None:
+    assert shortened(name) == text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ function candidateColumns(report, state) {
       title: "Split point",
       heads: true,
       of: (row) => row.name,
-      show: (name) => element("span", { class: "name", title: name }, withoutMiddle(name, 34)),
+      show: (name) => element("span", { class: "name", title: name }, layerText(name, 34)),
     },
     { key: "bits", title: "Bits", of: (row) => row.bits, show: String },
     { key: "coder", title: "Coder", of: (row) => row.coder, show: String },

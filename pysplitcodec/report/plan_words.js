@@ -35,10 +35,17 @@ const FIGURE_TEXTS = {
   price: digits,
 };
 
+// The first of the names that a converter joined.
+function layerText(name, length) {
+  const [first, ...joined] = name.split(";");
+  if (name.length <= length || !joined.length) return withoutMiddle(name, length);
+  return `${withoutMiddle(first, length - 2)};…`;
+}
+
 // Without "split at".
 function candidateText(row) {
   if (!known(row.split_point)) return row.way;
-  return `${withoutMiddle(row.name, 32)}, ${plural(row.bits, "bit")}, ${row.coder}`;
+  return `${layerText(row.name, 32)}, ${plural(row.bits, "bit")}, ${row.coder}`;
 }
 
 function describeCandidate(row) {

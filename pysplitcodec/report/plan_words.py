@@ -48,9 +48,12 @@ def way(candidate: Candidate) -> str:
 
 
 def shortened(name: str) -> str:
-    """Without the middle, for layers' names differ at their ends."""
+    """The first of the names that a converter joined; of a long one the middle is left out."""
     if len(name) <= _NAME_LENGTH:
         return name
+    first, joined, _ = name.partition(";")
+    if joined:
+        return shortened(first) + ";..."
     return f"{name[: _NAME_LENGTH // 3]}...{name[-(2 * _NAME_LENGTH // 3 - 3) :]}"
 
 
