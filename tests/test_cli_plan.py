@@ -412,6 +412,11 @@ def test_words_of_a_split() -> None:
         "Over other links it is best, below 163 kbit/s to run it all on the device, and above "
         "192 Mbit/s to send the input.",
     ]
+    limited = dataclasses.replace(question, limits=Limits(payload_bytes=3_000))
+    found = Plan("m", limited, limited.choices(given), limited.spans(given), 1)
+    assert explain(found)[2] == (
+        "Without a split: all on the device 100 ms; send the input 50 ms (beyond the limits)."
+    )
     alone = Plan("m", question, question.choices(given[2:]), question.spans(given[2:]), 1)
     assert explain(alone)[1:] == [
         "Nothing else keeps the limits.",

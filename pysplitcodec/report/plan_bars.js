@@ -1,13 +1,14 @@
 // The best of each split point along the model: what its latency is made of.
 
-const LONGEST = 8; // bars end at so many times the least latency
+const LONGEST = 8; // bars end at so many times the latency of the best, or of the fastest
 
 function barsView(report, state, choose) {
   const box = document.getElementById("bars");
   const shown = report.each.map((index) => report.rows[index]);
   const longest = Math.max(...shown.map(({ latency_s }) => latency_s));
   const least = Math.min(...shown.map(({ latency_s }) => latency_s).filter((value) => value > 0));
-  const scale = Math.min(longest, LONGEST * least) || 1;
+  const best = report.rows[report.best];
+  const scale = Math.min(longest, LONGEST * (best ? best.latency_s : least)) || longest || 1;
   const parts = report.parts.filter((part) => shown.some((row) => row[part] > 0));
   document.getElementById("parts").replaceChildren(...parts.map((part) => swatch(part, PART_NAMES[part])));
   document.getElementById("bars-key").textContent =

@@ -113,14 +113,13 @@ def _alternatives(plan: Plan, best: Choice) -> list[str]:
     """What splitting saves, or that it does not pay."""
     if best.candidate.coder is None:
         return ["Splitting does not pay here."]
-    costs = {
-        one.candidate.name: seconds(one.cost.latency_s)
+    whole = [
+        f"{one.candidate.name} {seconds(one.cost.latency_s)}"
+        + ("" if one.feasible else " (beyond the limits)")
         for one in plan.found
         if one.candidate.coder is None
-    }
-    if not costs:
-        return []
-    return [f"Without a split: {'; '.join(f'{name} {time}' for name, time in costs.items())}."]
+    ]
+    return [f"Without a split: {'; '.join(whole)}."] if whole else []
 
 
 def _rates(plan: Plan, best: Choice) -> list[str]:
