@@ -8,7 +8,6 @@ True
 
 from __future__ import annotations
 
-import functools
 import io
 import re
 import struct
@@ -33,7 +32,6 @@ __all__ = ["JpegCodec", "JpegScans"]
 
 _MAX_SIDE = 65500  # of libjpeg
 _MAX_PIXELS = 1 << 26
-# Accuracy goes up and down by single images: so many worse qualities that fail end a search.
 _SCAN = 0xDA  # the last segment of the header
 _END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff(?!\x00)")
