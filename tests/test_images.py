@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pysplitcodec.codecs.jpeg import lowest_quality
 from pysplitcodec.errors import FeatureError
 from pysplitcodec.images import ImageInput
 from pysplitcodec.runtime import TensorInfo
@@ -80,25 +79,3 @@ def test_values_that_no_pixel_has(value: float) -> None:
     inputs[0, 3, 4, 1] = value
     with pytest.raises(FeatureError, match="outside of 0 to 1, what pixels mean"):
         image.pixels(inputs)
-
-
-@pytest.mark.parametrize(
-    ("kept", "wanted"),
-    [
-        (set(range(1, 101)), 1),
-        (set(range(37, 101)), 37),
-        ({100}, 100),
-        (set(), None),
-        ({*range(50, 101), 47}, 47),  # one of three neighbours below
-        ({*range(50, 101), 45}, 50),  # further down than is looked
-    ],
-)
-def test_the_lowest_quality(kept: set[int], wanted: int | None) -> None:
-    asked: list[int] = []
-
-    def keeps(quality: int) -> bool:
-        asked.append(quality)
-        return quality in kept
-
-    assert lowest_quality(keeps) == wanted
-    assert len(asked) == len(set(asked)) <= 12
