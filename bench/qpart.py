@@ -32,7 +32,7 @@ from pysplitcodec.plan import Weights, evaluate, get_device, get_link
 from pysplitcodec.plan import baselines as others
 from pysplitcodec.plan.baselines import Offload
 from pysplitcodec.plan.bit_widths import added_noise, exact_widths, integer_widths
-from pysplitcodec.plan.classifier import Classifier, cut
+from pysplitcodec.plan.classifier import Classifier
 from pysplitcodec.plan.qpart import find_patterns
 from pysplitcodec.plan.qpart_noise import measure, measure_feature
 
@@ -95,7 +95,7 @@ def main() -> None:
 def measured(subject: Subject) -> Iterator[Row]:
     """Every scheme."""
     classifier = subject.classifier
-    parts = cut(classifier)
+    parts = classifier.cut()
     by_name = {part.name: part for part in parts}
     for widths in ("rounded", "exact", "uniform"):
         for coder in ("pack", "range"):
@@ -129,8 +129,8 @@ def closed_form(classifier: Classifier) -> Row:
     told("closed form against exact optimum")
     noises = {layer.name: layer for layer in measure(classifier, DROPS)}
     ratios = []
-    for part in cut(classifier):
-        layers = [layer for name, layer in noises.items() if name in part.head_weights]
+    for part in classifier.cut():
+        layers = [layer for name, layer in noises.items() if name in part.layer_names]
         layers.append(measure_feature(classifier, part, DROPS))
         sizes = np.array([layer.size for layer in layers])
         for drop in DROPS:

@@ -14,7 +14,8 @@ from torch import nn  # noqa: E402
 from pysplitcodec import Codebook, Codec  # noqa: E402
 from pysplitcodec.codecs.jpeg import JpegScans  # noqa: E402
 from pysplitcodec.plan import baselines  # noqa: E402
-from pysplitcodec.plan.classifier import Classifier, Part, cut, run  # noqa: E402
+from pysplitcodec.plan.calibrated import Part  # noqa: E402
+from pysplitcodec.plan.classifier import Classifier, run  # noqa: E402
 from pysplitcodec.plan.qpart import find_patterns  # noqa: E402
 from pysplitcodec.plan.qpart_noise import even_grid  # noqa: E402
 
@@ -28,7 +29,7 @@ def classifier() -> Classifier:
 
 @pytest.fixture(scope="module")
 def parts(classifier: Classifier) -> list[Part]:
-    return cut(classifier)
+    return classifier.cut()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_jalad_sends_the_fewest_bits_that_keep_the_drop(
     for part, one in zip(parts, found):
         bits = one.candidate.bits
         drops = {
-            b: classifier.drop(run(part.tail, even_grid(part.features, b)))
+            b: classifier.drop(part.answers_to(even_grid(part.features, b)))
             for b in range(1, bits + 1)
         }
         assert one.candidate.accuracy_drop == pytest.approx(drops[bits])
@@ -105,7 +106,7 @@ def test_an_autoencoder_is_as_narrow_as_the_feature(classifier: Classifier) -> N
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(20, 16), nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 10))
     low_rank = Classifier(model, classifier.inputs, model(classifier.inputs).argmax(1))
-    (part,) = cut(low_rank, ["1"])
+    (part,) = low_rank.cut(["1"])
     (one,) = baselines.autoencoder(low_rank, [part], 0.0)
     assert one.candidate.payload_bytes == 4 * 16
     assert one.candidate.accuracy_drop == 0
@@ -118,7 +119,7 @@ def test_an_autoencoder_is_as_narrow_as_the_feature(classifier: Classifier) -> N
 
 def test_an_autoencoder_of_maps_has_channels(striped: tuple[Classifier, np.ndarray]) -> None:
     classifier, _ = striped
-    (part,) = cut(classifier, ["1"])
+    (part,) = classifier.cut(["1"])
     (one,) = baselines.autoencoder(classifier, [part], 0.05)
     narrow = one.candidate.payload_bytes / (4 * 16 * 16)
     assert narrow in (1, 2, 4)
@@ -132,17 +133,13 @@ def test_an_autoencoder_of_maps_has_channels(striped: tuple[Classifier, np.ndarr
 def test_pruning_counts_what_is_left(classifier: Classifier, parts: list[Part]) -> None:
     for part, one in zip(parts, baselines.pruning(classifier, parts, DROP)):
         plain = baselines.unoptimised(classifier, [part])[0].candidate
-        weights = [w for n, w in classifier.layers.items() if n in part.head_weights]
+        weights = [classifier.layers[name] for name in part.layer_names]
         count = sum(weight.numel() for weight in weights)
         left = (one.candidate.head_bytes - plain.head_bytes + 4 * count - count // 8) / 4
         assert 0 < left < count
         # the same weights cut off here
         least = torch.cat([w.abs().flatten() for w in weights]).sort().values[-round(left)]
-        kept = {
-            n: w * (w.abs() >= least)
-            for n, w in classifier.layers.items()
-            if n in part.head_weights
-        }
+        kept = {name: w * (w.abs() >= least) for name, w in zip(part.layer_names, weights)}
         assert classifier.drop(classifier.answers(kept)) == pytest.approx(
             one.candidate.accuracy_drop
         )

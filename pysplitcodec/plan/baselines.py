@@ -1,8 +1,8 @@
 """What QPART is compared with: other ways to share a classifier, for the same cost model.
 
-Each gives an `Offload` for every split point (`cut`) at which the calibration samples keep the
-accuracy drop.  Weights that are sent count as `head_bytes`; Neurosurgeon and JALAD have them on the
-device already, which is `evaluate` without `inferences`.
+Each gives an `Offload` for every split point (`classifier.cut`) at which the calibration samples
+keep the accuracy drop.  Weights that are sent count as `head_bytes`; Neurosurgeon and JALAD have
+them on the device already, which is `evaluate` without `inferences`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from pysplitcodec.bisection import least_that_keeps
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.codec import Codec
 from pysplitcodec.codecs.jpeg import JpegScans
-from pysplitcodec.plan.classifier import Classifier, Part, Weights, count_macs, run
+from pysplitcodec.plan.calibrated import CalibratedClassifier, Part, Weights
 from pysplitcodec.plan.cost import Candidate
-from pysplitcodec.plan.packed_weights import pack_weights, unpack_weights
 from pysplitcodec.plan.patterns import Pattern
 
 __all__ = [
@@ -52,27 +51,31 @@ class Offload(NamedTuple):
 Rung = Callable[[], Offload]
 
 
-def on_device(classifier: Classifier) -> Offload:
+def on_device(classifier: CalibratedClassifier) -> Offload:
     """The whole model on the device, its weights sent in float32."""
-    macs = count_macs(classifier.model, classifier.inputs[:1])
-    sent = _float_bytes(classifier.model.state_dict())
-    candidate = Candidate("all on the device", macs, 0, head_bytes=sent, accuracy_drop=0.0)
-    return Offload(candidate, lambda inputs: run(classifier.model, inputs))
+    candidate = Candidate(
+        "all on the device",
+        classifier.macs,
+        0,
+        head_bytes=classifier.float_bytes,
+        accuracy_drop=0.0,
+    )
+    return Offload(candidate, partial(classifier.answers, {}))
 
 
-def unoptimised(classifier: Classifier, parts: Sequence[Part]) -> list[Offload]:
+def unoptimised(classifier: CalibratedClassifier, parts: Sequence[Part]) -> list[Offload]:
     """Weights and feature in float32: QPART's "no optimization", and Neurosurgeon's candidates."""
     return [
         Offload(
             replace(_float_candidate(part), accuracy_drop=0.0),
-            lambda inputs: run(classifier.model, inputs),
+            partial(classifier.answers, {}),
         )
         for part in parts
     ]
 
 
 def jpeg_input(
-    classifier: Classifier,
+    classifier: CalibratedClassifier,
     pixels: NDArray[np.uint8],
     inputs_of: Callable[[NDArray[np.uint8]], Tensor],
     drop: float,
@@ -83,7 +86,6 @@ def jpeg_input(
     some of them.  The header, which all share, is not sent; `answers` takes pixels.  None if no
     quality keeps `drop`.
     """
-    macs = count_macs(classifier.model, classifier.inputs[:1])
 
     def scans(quality: int) -> JpegScans:
         return JpegScans(pixels.shape[1:], quality, "4:2:0" if pixels.ndim == 4 else "4:4:4")
@@ -91,7 +93,7 @@ def jpeg_input(
     def answers(given: NDArray[np.uint8], quality: int) -> Tensor:
         codec = scans(quality)
         decoded = np.stack([codec.decode(codec.encode(one)) for one in given])
-        return run(classifier.model, inputs_of(decoded))
+        return classifier.answers({}, inputs_of(decoded))
 
     quality = least_that_keeps(
         1, 100, lambda quality: classifier.drop(answers(pixels, quality)) <= drop
@@ -102,14 +104,14 @@ def jpeg_input(
     candidate = Candidate(
         f"send JPEG of quality {quality}",
         0,
-        macs,
+        classifier.macs,
         payload_bytes=float(np.mean([len(codec.encode(one)) for one in pixels])),
         accuracy_drop=classifier.drop(answers(pixels, quality)),
     )
     return Offload(candidate, lambda given: answers(given, quality))
 
 
-def jalad(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Offload]:
+def jalad(classifier: CalibratedClassifier, parts: Sequence[Part], drop: float) -> list[Offload]:
     """The feature on an even grid of the fewest bits that keep `drop`, entropy-coded (JALAD).
 
     JALAD has Huffman's code; the coder here is `range`, which makes fewer bytes.
@@ -124,17 +126,19 @@ def jalad(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Of
             bits=bits,
             coder="range",
         )
-        return _with_drop(classifier, candidate, _quantising(part, codec))
+        return _with_drop(classifier, candidate, _quantising(part, codec, {}))
 
     return _each(parts, drop, lambda part: [partial(coded, part, bits) for bits in range(1, 9)])
 
 
-def autoencoder(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Offload]:
+def autoencoder(
+    classifier: CalibratedClassifier, parts: Sequence[Part], drop: float
+) -> list[Offload]:
     """The feature through a linear autoencoder, as narrow as `drop` allows, in float32.
 
     The autoencoder is the best that a linear one can be, principal components: of the elements of
-    a vector, or of the channels of [c, h, w], 1/32 to 1/2 of them.  Device and server have a side
-    of it each; the device's is sent with the head.
+    a vector, or of the channels of a map, 1/32 to 1/2 of them.  Device and server have a side of
+    it each; the device's is sent with the head.
     """
 
     def narrowed(part: Part, narrow: int, axes: Tensor, mean: Tensor) -> Offload:
@@ -142,7 +146,7 @@ def autoencoder(classifier: Classifier, parts: Sequence[Part], drop: float) -> l
         return _with_drop(classifier, candidate, _projecting(part, axes[:narrow], mean))
 
     def rungs(part: Part) -> list[Rung]:
-        rows = _rows(part.features)
+        rows = _rows(part)
         mean = rows.mean(0)
         apart = (rows - mean).double()
         axes = torch.linalg.eigh(apart.T @ apart).eigenvectors.flip(1).T.float()
@@ -152,7 +156,7 @@ def autoencoder(classifier: Classifier, parts: Sequence[Part], drop: float) -> l
     return _each(parts, drop, rungs)
 
 
-def pruning(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[Offload]:
+def pruning(classifier: CalibratedClassifier, parts: Sequence[Part], drop: float) -> list[Offload]:
     """The head without its least weights, as many of them as `drop` allows.
 
     What is left is sent in float32, with a bit for each weight that says whether it is left.
@@ -167,26 +171,24 @@ def pruning(classifier: Classifier, parts: Sequence[Part], drop: float) -> list[
         saved = (len(sizes) - left) * _FLOAT_BYTES - len(sizes) // 8
         plain = _float_candidate(part)
         candidate = replace(plain, head_bytes=plain.head_bytes - max(saved, 0))
-        return _with_drop(classifier, candidate, lambda x: run(classifier.model, x, kept))
+        return _with_drop(classifier, candidate, partial(classifier.answers, kept))
 
     def rungs(part: Part) -> list[Rung]:
-        head = part.head.state_dict()
-        every = {name: one for name, one in classifier.layers.items() if name in head}
+        every = {name: classifier.layers[name] for name in part.layer_names}
         sizes = torch.cat([one.abs().flatten() for one in every.values()]).sort().values
         return [partial(pruned, part, every, sizes, share) for share in _SHARES]
 
     return _each(parts, drop, rungs)
 
 
-def run_pattern(classifier: Classifier, part: Part, pattern: Pattern) -> Offload:
+def run_pattern(classifier: CalibratedClassifier, part: Part, pattern: Pattern) -> Offload:
     """What QPART sends, run: weights packed and unpacked, the feature encoded and decoded.
 
     part: the pattern's split point.  The feature's grid is that of the calibration samples, as the
     head with its few bits gives them.
     """
-    data = pack_weights(part.head_weights, pattern.weight_bits)
-    coarse = {name: torch.from_numpy(array) for name, array in unpack_weights(data).items()}
-    features = run(part.head, classifier.inputs, coarse)
+    coarse = part.unpacked(part.packed(pattern.weight_bits))
+    features = part.features_of(classifier.inputs, coarse)
     codec = _even_codec(features, pattern.feature_bits, "pack")
     return Offload(pattern.candidate, _quantising(part, codec, coarse))
 
@@ -199,17 +201,12 @@ def _float_candidate(part: Part) -> Candidate:
         part.tail_macs,
         elements=elements,
         payload_bytes=elements * _FLOAT_BYTES,
-        head_bytes=_float_bytes(part.head.state_dict()),
+        head_bytes=part.float_bytes,
     )
 
 
-def _float_bytes(weights: Weights) -> int:
-    numbers: int = sum(one.numel() for one in weights.values())
-    return numbers * _FLOAT_BYTES
-
-
 def _with_drop(
-    classifier: Classifier, candidate: Candidate, answers: Callable[[Tensor], Tensor]
+    classifier: CalibratedClassifier, candidate: Candidate, answers: Callable[[Tensor], Tensor]
 ) -> Offload:
     measured = classifier.drop(answers(classifier.inputs))
     return Offload(replace(candidate, accuracy_drop=measured), answers)
@@ -239,20 +236,19 @@ def _even_codec(features: Tensor, bits: int, coder: str) -> Codec:
     return Codec(book, coder, shape=tuple(features.shape[1:]))
 
 
-def _quantising(
-    part: Part, codec: Codec, weights: Weights | None = None
-) -> Callable[[Tensor], Tensor]:
+def _quantising(part: Part, codec: Codec, weights: Weights) -> Callable[[Tensor], Tensor]:
     def answers(inputs: Tensor) -> Tensor:
-        features = run(part.head, inputs, weights)
+        features = part.features_of(inputs, weights)
         sent = [codec.dequantize(codec.quantize(one.numpy())) for one in features]
-        return run(part.tail, torch.from_numpy(np.stack(sent)))
+        return part.answers_to(torch.from_numpy(np.stack(sent)))
 
     return answers
 
 
-def _rows(features: Tensor) -> Tensor:
-    """[n, c] of vectors [n, c] and maps [n, c, ...]."""
-    return features.movedim(1, -1).reshape(-1, features.shape[1])
+def _rows(part: Part) -> Tensor:
+    """[n, c] of vectors [n, c] and maps [n, c, ...] or [n, ..., c]."""
+    moved = part.features.movedim(part.channel_axis, -1)
+    return moved.reshape(-1, moved.shape[-1])
 
 
 def _narrowed(part: Part, wide: int, narrow: int) -> Candidate:
@@ -271,9 +267,8 @@ def _narrowed(part: Part, wide: int, narrow: int) -> Candidate:
 
 def _projecting(part: Part, basis: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
     def answers(inputs: Tensor) -> Tensor:
-        features = run(part.head, inputs)
-        moved = features.movedim(1, -1)
+        moved = part.features_of(inputs, {}).movedim(part.channel_axis, -1)
         restored = (moved - mean) @ basis.T @ basis + mean
-        return run(part.tail, restored.movedim(-1, 1).contiguous())
+        return part.answers_to(restored.movedim(-1, part.channel_axis).contiguous())
 
     return answers

@@ -8,7 +8,7 @@ runs that: the weights lie on few levels, and are computed with as floats.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,14 @@ from pysplitcodec.plan.packed_weights import pack_weights, unpack_weights
 from pysplitcodec.runtime import ModelSource
 from pysplitcodec.splitting.tflite_file import AlignedBuffer, read_model, tensor_name, write_model
 
-__all__ = ["WeightTensor", "pack_tflite", "tflite_weights", "unpack_tflite"]
+__all__ = [
+    "WeightTensor",
+    "pack_tflite",
+    "read_weights",
+    "tflite_weights",
+    "unpack_tflite",
+    "with_weights",
+]
 
 _MODEL = "model"
 _FLOAT32 = 0  # of the schema's TensorType
@@ -41,6 +48,37 @@ def tflite_weights(model: ModelSource) -> list[WeightTensor]:
     return [tensor for tensor, _ in _weights(_read(model))]
 
 
+def read_weights(model: ModelSource, names: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+    """The values of some weights of a TFLite model (path or bytes), by name.
+
+    Raises ArgumentError for names that no weights have, or several; otherwise as `tflite_weights`.
+    """
+    tree = _read(model)
+    return {name: _named(tree, name, "names")[1] for name in names}
+
+
+def with_weights(model: ModelSource, weights: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """A TFLite model (path or bytes) with some weights replaced.
+
+    Tensors that share their weights get the new ones together.  Raises ArgumentError for names as
+    `read_weights`, and for arrays of another shape or dtype; ModelError where other tensors than
+    weights share them; otherwise as `tflite_weights`.
+    """
+    tree = _read(model)
+    filled = set()
+    for name, values in weights.items():
+        number, plain = _named(tree, name, "weights")
+        if values.dtype != np.float32 or values.shape != plain.shape:
+            raise ArgumentError(
+                f"weights {name!r} are {values.dtype} of shape {values.shape}: expected float32 of "
+                f"shape {plain.shape}"
+            )
+        tree.buffers[number].data = _stored(values)
+        filled.add(number)
+    _check_sizes(tree, filled)
+    return _written(tree)
+
+
 def pack_tflite(model: ModelSource, bits: Mapping[str, int], *, coder: str = "pack") -> bytes:
     """Write a TFLite model (path or bytes) with some of its weights in few bits.
 
@@ -54,7 +92,7 @@ def pack_tflite(model: ModelSource, bits: Mapping[str, int], *, coder: str = "pa
     arrays: dict[str, NDArray[Any]] = {}
     widths: dict[str, int] = {}
     for name, width in bits.items():
-        number, values = _named(tree, name)
+        number, values = _named(tree, name, "bits")
         if widths.setdefault(str(number), width) != width:
             raise ArgumentError(
                 f"bits of {name!r} are {width}: expected {widths[str(number)]}, for it shares "
@@ -93,7 +131,7 @@ def unpack_tflite(data: bytes, *, max_elements: int = 1 << 26) -> bytes:
                 f"the packed model has {values.dtype} for buffer {name}: expected float32 for one "
                 "that is empty"
             )
-        buffers[number].data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
+        buffers[number].data = _stored(values)
     _check_sizes(tree, {int(name) for name in arrays})
     return _written(tree)
 
@@ -113,19 +151,23 @@ def _weights(tree: Any) -> Iterator[tuple[WeightTensor, int]]:
             yield WeightTensor(tensor_name(tensor), shape), tensor.buffer
 
 
-def _named(tree: Any, name: str) -> tuple[int, NDArray[Any]]:
+def _named(tree: Any, name: str, argument: str) -> tuple[int, NDArray[np.float32]]:
     """The one weight tensor of a name: its buffer's number, and its values."""
     found = [(tensor, number) for tensor, number in _weights(tree) if tensor.name == name]
     if not found:
         known = ", ".join(repr(tensor.name) for tensor, _ in _weights(tree)) or "none"
         raise ArgumentError(
-            f"bits name {name!r}: expected float32 weights, of which there are {known}"
+            f"{argument} name {name!r}: expected float32 weights, of which there are {known}"
         )
     if len({number for _, number in found}) > 1:
-        raise ArgumentError(f"bits name {name!r}: {len(found)} weight tensors have this name")
+        raise ArgumentError(f"{argument} name {name!r}: {len(found)} weight tensors have this name")
     tensor, number = found[0]
     stored = np.asarray(tree.buffers[number].data, np.uint8)
     return number, stored.view("<f4").astype(np.float32).reshape(tensor.shape)
+
+
+def _stored(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
 
 
 def _check_sizes(tree: Any, filled: set[int]) -> None:

@@ -17,22 +17,17 @@ from numpy.typing import NDArray
 from pysplitcodec.bisection import least_that_keeps
 from pysplitcodec.errors import ArgumentError
 from pysplitcodec.plan.bit_widths import added_noise, exact_widths, integer_widths
-from pysplitcodec.plan.classifier import Classifier, Part, cut, run
-from pysplitcodec.plan.packed_weights import pack_weights
+from pysplitcodec.plan.calibrated import CalibratedClassifier, Part
+from pysplitcodec.plan.classifier import Classifier
 from pysplitcodec.plan.patterns import Pattern, at_drop, load_patterns, save_patterns
-from pysplitcodec.plan.qpart_noise import (
-    check_drops,
-    even_grid,
-    measure,
-    measure_feature,
-)
+from pysplitcodec.plan.qpart_noise import check_drops, even_grid, measure, measure_feature
+from pysplitcodec.plan.tflite_classifier import TFLiteClassifier
 
 __all__ = [
     "Classifier",
-    "Part",
     "Pattern",
+    "TFLiteClassifier",
     "at_drop",
-    "cut",
     "find_patterns",
     "load_patterns",
     "save_patterns",
@@ -40,7 +35,7 @@ __all__ = [
 
 
 def find_patterns(
-    classifier: Classifier,
+    classifier: CalibratedClassifier,
     drops: Sequence[float],
     *,
     splits: Sequence[str] | None = None,
@@ -50,7 +45,7 @@ def find_patterns(
 ) -> list[Pattern]:
     """Algorithm 1: for every split point and accuracy drop, the fewest bits that keep it.
 
-    drops: accuracy that may be lost, as shares; QPART has five.  splits: as for `cut`.  widths:
+    drops: accuracy that may be lost, as shares; QPART has five.  splits: as for its `cut`.  widths:
     "rounded", the closed form; "exact", `exact_widths`; "uniform", the same in all layers, which
     the others try as well, so that they never send more bits.  coder: of the weights' frames, as
     for `pack_weights`; head_bytes are what it makes.  progress: told of each split point.
@@ -66,11 +61,10 @@ def find_patterns(
     check_drops(drops)
     noises = {} if solve is None else {one.name: one for one in measure(classifier, drops)}
     found = []
-    for part in cut(classifier, splits):
+    for part in classifier.cut(splits):
         if progress is not None:
             progress(part.name)
-        head = part.head_weights
-        names = [name for name in classifier.layers if name in head]
+        names = part.layer_names
         elements = part.features[0].numel()
         sizes = np.array([*(classifier.layers[name].numel() for name in names), elements])
         uniform = [(bits,) * len(sizes) for bits in range(_LOW, _HIGH + 1)]
@@ -81,7 +75,7 @@ def find_patterns(
             for drop in drops:
                 shares = [layer.share(drop) for layer in layers]
                 ladders[drop].append(_ladder(sizes, shares, solve))
-        for drop, (bits, measured_drop) in _fewest(classifier, part, names, sizes, ladders).items():
+        for drop, (bits, measured_drop) in _fewest(classifier, part, sizes, ladders).items():
             weight_bits = dict(zip(names, bits))
             found.append(
                 Pattern(
@@ -91,7 +85,7 @@ def find_patterns(
                     weight_bits,
                     bits[-1],
                     elements,
-                    len(pack_weights(head, weight_bits, coder=coder)),
+                    len(part.packed(weight_bits, coder)),
                     part.head_macs,
                     part.tail_macs,
                 )
@@ -110,9 +104,8 @@ def _ladder(sizes: NDArray[np.int64], noises: Sequence[float], solve: _Solver) -
 
 
 def _fewest(
-    classifier: Classifier,
+    classifier: CalibratedClassifier,
     part: Part,
-    names: Sequence[str],
     sizes: NDArray[np.int64],
     ladders: Mapping[float, Sequence[_Ladder]],
 ) -> dict[float, tuple[tuple[int, ...], float]]:
@@ -121,9 +114,10 @@ def _fewest(
 
     @functools.cache
     def measured(widths: tuple[int, ...]) -> float:
-        coarse = {name: even_grid(plain[name], bits) for name, bits in zip(names, widths)}
-        sent = even_grid(run(part.head, classifier.inputs, coarse), widths[-1])
-        return classifier.drop(run(part.tail, sent))
+        given = zip(part.layer_names, widths)
+        coarse = {name: even_grid(plain[name], bits) for name, bits in given}
+        sent = even_grid(part.features_of(classifier.inputs, coarse), widths[-1])
+        return classifier.drop(part.answers_to(sent))
 
     def least(ladder: _Ladder, drop: float) -> int | None:
         return least_that_keeps(0, len(ladder) - 1, lambda rung: measured(ladder[rung]) <= drop)

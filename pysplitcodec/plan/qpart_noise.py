@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.errors import ArgumentError
-from pysplitcodec.plan.classifier import Classifier, Part, run
+from pysplitcodec.plan.calibrated import CalibratedClassifier, Part
 
 _FITTED = (3, 4, 5, 6)  # widths at which a layer's noise is measured
 _WIDEST, _STEP = 10.0, 0.5  # of the search for a layer's robustness, in bits
@@ -47,7 +47,7 @@ def check_drops(drops: Sequence[float]) -> None:
         raise ArgumentError(f"drops are {list(drops)}: expected numbers between 0 and 1")
 
 
-def measure(classifier: Classifier, drops: Sequence[float]) -> list[LayerNoise]:
+def measure(classifier: CalibratedClassifier, drops: Sequence[float]) -> list[LayerNoise]:
     """The noise of every layer's weights, and their robustness (Algorithm 1, lines 6 to 11).
 
     drops: accuracy that may be lost, as shares.  Raises ArgumentError as `check_drops`.
@@ -60,22 +60,20 @@ def measure(classifier: Classifier, drops: Sequence[float]) -> list[LayerNoise]:
     return [one(name, weight) for name, weight in classifier.layers.items()]
 
 
-def measure_feature(classifier: Classifier, part: Part, drops: Sequence[float]) -> LayerNoise:
+def measure_feature(
+    classifier: CalibratedClassifier, part: Part, drops: Sequence[float]
+) -> LayerNoise:
     """The same of the feature at a split point, whose size is that of one sample."""
-
-    def answers(features: Tensor) -> Tensor:
-        return run(part.tail, features)
-
-    found = _measure(classifier, part.name, part.features, answers, drops)
+    found = _measure(classifier, part.name, part.features, part.answers_to, drops)
     return replace(found, size=part.features[0].numel())
 
 
-def noise(classifier: Classifier, answers: Tensor) -> float:
+def noise(classifier: CalibratedClassifier, answers: Tensor) -> float:
     """The mean squared norm of what differs from the model's answers (Eq. 18)."""
     return float((answers - classifier.plain).square().sum(1).mean())
 
 
-def adversarial_noise(classifier: Classifier) -> float:
+def adversarial_noise(classifier: CalibratedClassifier) -> float:
     """The mean squared norm of the least noise on the answers that changes a class.
 
     sigma* of Eq. 22: halfway between the two largest outputs both are as large.
@@ -85,7 +83,7 @@ def adversarial_noise(classifier: Classifier) -> float:
 
 
 def _measure(
-    classifier: Classifier,
+    classifier: CalibratedClassifier,
     name: str,
     values: Tensor,
     answers: Callable[[Tensor], Tensor],
@@ -106,7 +104,7 @@ def _measure(
 
 
 def _thresholds(
-    classifier: Classifier,
+    classifier: CalibratedClassifier,
     values: Tensor,
     answers: Callable[[Tensor], Tensor],
     drops: Sequence[float],
