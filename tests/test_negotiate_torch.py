@@ -59,7 +59,7 @@ def test_a_torch_head(mlp: tuple[Any, Path, Any], tmp_path: Path) -> None:
     _, offers = read_offers(folder)
     with serving(folder, "--device", "qpart-server") as ready:
         found: dict[str, Any] = {"model": model, "inputs": inputs, "cache": tmp_path}
-        exec(blocks()[1].replace("http://127.0.0.1:8000", ready["url"]), found)
+        exec(blocks()[2].replace("http://127.0.0.1:8000", ready["url"]), found)
         plan, reply = found["negotiated"].plan, found["reply"]
         assert found["negotiated"].received_bytes == plan["head_bytes"]
         (offer,) = (

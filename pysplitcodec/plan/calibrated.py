@@ -66,7 +66,8 @@ class CalibratedClassifier(ABC):
 
         splits: their names, as `list_cuts` has them; by default one for each number of layers on
         the device, the last before the next layer.  Raises SplitError for split points that are
-        none, ArgumentError for operators whose multiply-accumulates are not known.
+        none, ArgumentError for operators whose multiply-accumulates are not known, and where a
+        TFLite model's feature is not in float32, [1, ...].
         """
         names = self._last_cuts() if splits is None else splits
         halves = [self._graph.split(name) for name in names]

@@ -54,7 +54,7 @@ def read_weights(model: ModelSource, names: Iterable[str]) -> dict[str, NDArray[
     Raises ArgumentError for names that no weights have, or several; otherwise as `tflite_weights`.
     """
     tree = _read(model)
-    return {name: _named(tree, name, "names")[1] for name in names}
+    return {name: _named(tree, name, "names have")[1] for name in names}
 
 
 def with_weights(model: ModelSource, weights: Mapping[str, NDArray[np.float32]]) -> bytes:
@@ -67,7 +67,7 @@ def with_weights(model: ModelSource, weights: Mapping[str, NDArray[np.float32]])
     tree = _read(model)
     filled = set()
     for name, values in weights.items():
-        number, plain = _named(tree, name, "weights")
+        number, plain = _named(tree, name, "weights name")
         if values.dtype != np.float32 or values.shape != plain.shape:
             raise ArgumentError(
                 f"weights {name!r} are {values.dtype} of shape {values.shape}: expected float32 of "
@@ -92,7 +92,7 @@ def pack_tflite(model: ModelSource, bits: Mapping[str, int], *, coder: str = "pa
     arrays: dict[str, NDArray[Any]] = {}
     widths: dict[str, int] = {}
     for name, width in bits.items():
-        number, values = _named(tree, name, "bits")
+        number, values = _named(tree, name, "bits name")
         if widths.setdefault(str(number), width) != width:
             raise ArgumentError(
                 f"bits of {name!r} are {width}: expected {widths[str(number)]}, for it shares "
@@ -151,16 +151,16 @@ def _weights(tree: Any) -> Iterator[tuple[WeightTensor, int]]:
             yield WeightTensor(tensor_name(tensor), shape), tensor.buffer
 
 
-def _named(tree: Any, name: str, argument: str) -> tuple[int, NDArray[np.float32]]:
+def _named(tree: Any, name: str, given: str) -> tuple[int, NDArray[np.float32]]:
     """The one weight tensor of a name: its buffer's number, and its values."""
     found = [(tensor, number) for tensor, number in _weights(tree) if tensor.name == name]
     if not found:
         known = ", ".join(repr(tensor.name) for tensor, _ in _weights(tree)) or "none"
         raise ArgumentError(
-            f"{argument} name {name!r}: expected float32 weights, of which there are {known}"
+            f"{given} {name!r}: expected float32 weights, of which there are {known}"
         )
     if len({number for _, number in found}) > 1:
-        raise ArgumentError(f"{argument} name {name!r}: {len(found)} weight tensors have this name")
+        raise ArgumentError(f"{given} {name!r}: {len(found)} weight tensors have this name")
     tensor, number = found[0]
     stored = np.asarray(tree.buffers[number].data, np.uint8)
     return number, stored.view("<f4").astype(np.float32).reshape(tensor.shape)
