@@ -16,12 +16,12 @@ Arrays = dict[str, np.ndarray]
 
 
 def squares() -> tuple[np.ndarray, np.ndarray]:
-    """240 squares in float32, [n, 8, 8, 1], and their classes."""
+    """600 squares in float32, [n, 8, 8, 1], and their classes."""
     rng = np.random.default_rng(0)
     rows, columns = np.indices((8, 8))
     textures = np.stack([rows, columns, rows + columns, rows // 2 + columns // 2]) % 2
-    targets = rng.integers(0, 4, 240)
-    pixels = textures[targets] + rng.normal(0, 0.6, (240, 8, 8))
+    targets = rng.integers(0, 4, 600)
+    pixels = textures[targets] + rng.normal(0, 1.1, (600, 8, 8))
     return pixels[..., None].astype(np.float32), targets
 
 
@@ -38,7 +38,7 @@ def trained_weights() -> Arrays:
         nn.Linear(16, 4),
     )
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(30):
+    for _ in range(12):
         loss = nn.functional.cross_entropy(model(inputs.permute(0, 3, 1, 2)), targets)
         optimizer.zero_grad()
         loss.backward()
