@@ -39,7 +39,8 @@ class CalibratedClassifier(ABC):
             raise ArgumentError(
                 f"the model gives {list(self.plain.shape)}: expected [samples, classes]"
             )
-        self.accuracy = self.accuracy_of(self.plain)
+        self._right = self._count_right(self.plain)
+        self.accuracy = self._right / len(targets)
 
     @property
     @abstractmethod
@@ -83,11 +84,14 @@ class CalibratedClassifier(ABC):
 
     def accuracy_of(self, answers: Tensor) -> float:
         """The share of samples that are classified rightly."""
-        return float((answers.argmax(1) == self.targets).float().mean())
+        return self._count_right(answers) / len(self.targets)
 
     def drop(self, answers: Tensor) -> float:
         """How much less accurate answers are than the model's."""
-        return self.accuracy - self.accuracy_of(answers)
+        return (self._right - self._count_right(answers)) / len(self.targets)
+
+    def _count_right(self, answers: Tensor) -> int:
+        return int((answers.argmax(1) == self.targets).sum())
 
     @property
     @abstractmethod
