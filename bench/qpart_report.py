@@ -138,9 +138,9 @@ def print_alone(rows: Sequence[Row]) -> None:
 
 def draw(rows: Sequence[Row], about: Row, path: Path) -> None:
     """Figures 3 and 5 to 10 in one picture."""
-    # names are no formulas; the same rows give the same file
-    with matplotlib.rc_context({"text.parse_math": False, "svg.hashsalt": "splitcodec"}):
-        figure = Figure(figsize=(13, 13), layout="constrained")
+    # the same rows give the same file, with text as text
+    with matplotlib.rc_context({"svg.hashsalt": "splitcodec", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(10, 12), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(4, 2).flatten()
         splits = list(at(rows, "unoptimised"))
@@ -155,9 +155,11 @@ def draw(rows: Sequence[Row], about: Row, path: Path) -> None:
         ):
             draw_schemes(axes[place], rows, splits, title, of)
         axes[7].axis("off")
+        axes[7].legend(*axes[6].get_legend_handles_labels(), loc="center", title="Fig. 7 to 10")
         figure.suptitle(
             f"{about['model']}, {about['data']}: QPART's figures at {100 * SHOWN_DROP:g} point "
-            "allowed, parameters of its Table II"
+            "allowed, parameters of its Table II",
+            fontsize=10,
         )
         figure.savefig(path, metadata={"Date": None})
 
@@ -177,6 +179,7 @@ def draw_parts(axes: Any, found: dict[str, Row], splits: Sequence[str]) -> None:
         axes.plot(splits, [value / most for value in values], marker="o", label=label)
     axes.set(title="Fig. 5: QPART, each against its greatest", xlabel="split point", ylim=(0, 1.05))
     axes.legend()
+    turn(axes, splits)
 
 
 def draw_sizes(axes: Any, rows: Sequence[Row], split: str) -> None:
@@ -200,12 +203,18 @@ def draw_schemes(
     axes: Any, rows: Sequence[Row], splits: Sequence[str], title: str, of: Callable[[Row], float]
 ) -> None:
     """Figures 7 to 10: schemes by split point."""
-    for scheme in SHIPPED:
+    for scheme, line in zip(SHIPPED, ("o-", "x--", "s-", "^-", "d:")):
         found = at(rows, scheme, SHOWN_DROP)
         values = [of(found[split]) if split in found else float("nan") for split in splits]
-        axes.plot(splits, values, marker="o", label=scheme)
-    axes.set(title=title, xlabel="split point", yscale="log")
-    axes.legend(fontsize=8)
+        axes.plot(splits, values, line, label=scheme, markersize=5)
+    axes.set(title=title, xlabel="split point", ylim=(0, None))
+    turn(axes, splits)
+
+
+def turn(axes: Any, splits: Sequence[str]) -> None:
+    """Turn names of split points that would run into one another."""
+    if max(map(len, splits)) > 3:
+        axes.tick_params("x", rotation=60)
 
 
 if __name__ == "__main__":
