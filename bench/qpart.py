@@ -37,6 +37,7 @@ from pysplitcodec.plan.qpart import find_patterns
 from pysplitcodec.plan.qpart_noise import measure, measure_feature
 
 DROPS = (0.0025, 0.005, 0.0075, 0.01, 0.02)
+IMAGE_DROPS = (0.01, 0.02, 0.05)  # fewer samples tell no less apart
 # Six layers, whose widths the paper's Figure 4 does not give.
 WIDTHS = (784, 512, 256, 128, 64, 32, 10)
 
@@ -53,7 +54,11 @@ Row = dict[str, Any]
 
 
 class Subject(NamedTuple):
-    """A model with samples; pixels: those of calibration and test, [n, h, w] or [n, h, w, 3]."""
+    """A model with samples, and where and at what it is measured.
+
+    pixels: those of calibration and test, [n, h, w] or [n, h, w, 3].  drops: accuracy that may be
+    lost.  splits: names of split points; None: one for each layer.
+    """
 
     name: str
     classifier: Classifier
@@ -61,6 +66,8 @@ class Subject(NamedTuple):
     pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     inputs_of: Any
     about: Row
+    drops: tuple[float, ...] = DROPS
+    splits: tuple[str, ...] | None = None
 
 
 def main() -> None:
@@ -83,7 +90,7 @@ def main() -> None:
         "calibration_accuracy": subject.classifier.accuracy,
         "test_accuracy": subject.test.accuracy,
         **subject.about,
-        "closed_form": closed_form(subject.classifier),
+        "closed_form": closed_form(subject),
     }
     rows = [{"subject": subject.name, **row} for row in measured(subject)]
     known = json.loads(args.out.read_text()) if args.out.exists() else {"subjects": [], "rows": []}
@@ -95,20 +102,23 @@ def main() -> None:
 def measured(subject: Subject) -> Iterator[Row]:
     """Every scheme."""
     classifier = subject.classifier
-    parts = classifier.cut()
+    parts = classifier.cut(subject.splits)
     by_name = {part.name: part for part in parts}
-    for widths in ("rounded", "exact", "uniform"):
-        for coder in ("pack", "range"):
-            if coder == "range" and widths != "rounded":
-                continue
-            scheme = {"rounded": "qpart"}.get(widths, widths)
-            scheme += "+range" * (coder == "range")
-            told(scheme)
-            for pattern in find_patterns(classifier, DROPS, widths=widths, coder=coder):
-                offload = others.run_pattern(classifier, by_name[pattern.split], pattern)
-                bits = {"weight_bits": pattern.weight_bits}
-                yield row(subject, scheme, pattern.drop, offload, 1) | bits
-    for drop in DROPS:
+    for widths, scheme in (("rounded", "qpart"), ("exact", "exact"), ("uniform", "uniform")):
+        told(scheme)
+        for pattern in find_patterns(
+            classifier, subject.drops, splits=subject.splits, widths=widths, progress=told
+        ):
+            part = by_name[pattern.split]
+            bits = {"weight_bits": pattern.weight_bits}
+            offload = others.run_pattern(classifier, part, pattern)
+            yield row(subject, scheme, pattern.drop, offload, 1) | bits
+            if scheme == "qpart":
+                coded = len(part.packed(pattern.weight_bits, coder="range"))
+                candidate = replace(offload.candidate, head_bytes=coded)
+                offload = offload._replace(candidate=candidate)
+                yield row(subject, "qpart+range", pattern.drop, offload, 1) | bits
+    for drop in subject.drops:
         told(f"baselines at {drop}")
         for scheme in (others.pruning, others.autoencoder):
             for offload in scheme(classifier, parts, drop):
@@ -124,16 +134,17 @@ def measured(subject: Subject) -> Iterator[Row]:
     yield row(subject, "on-device", 0.0, others.on_device(classifier), 1)
 
 
-def closed_form(classifier: Classifier) -> Row:
+def closed_form(subject: Subject) -> Row:
     """Bits of the rounded closed form over those of the exact optimum, for the same budgets."""
     told("closed form against exact optimum")
-    noises = {layer.name: layer for layer in measure(classifier, DROPS)}
+    classifier, drops = subject.classifier, subject.drops
+    noises = {layer.name: layer for layer in measure(classifier, drops)}
     ratios = []
-    for part in classifier.cut():
+    for part in classifier.cut(subject.splits):
         layers = [layer for name, layer in noises.items() if name in part.layer_names]
-        layers.append(measure_feature(classifier, part, DROPS))
+        layers.append(measure_feature(classifier, part, drops))
         sizes = np.array([layer.size for layer in layers])
-        for drop in DROPS:
+        for drop in drops:
             shares = [layer.share(drop) for layer in layers]
             most, least = (added_noise(shares, np.full(len(sizes), b)) for b in (1, 8))
             for budget in np.geomspace(most, least, 20)[1:-1]:
@@ -219,10 +230,10 @@ def resnet20(args: argparse.Namespace) -> Subject:
         folder / "test.tar.xz",
         name="CIFAR-10",
         train_samples=args.calibration or 1000,
-        test_samples=2000,
+        test_samples=1000,
     )
     about = {"data": "CIFAR-10 as JPEGs", "model": "resnet20", "weights_sha256": digest}
-    return of_images("resnet20", model, data, about)
+    return of_images("resnet20", model, data, about, "layer1.2", "layer2.2", "layer3.2")
 
 
 def resnet18(args: argparse.Namespace) -> Subject:
@@ -250,11 +261,11 @@ def resnet18(args: argparse.Namespace) -> Subject:
         test_samples=1000,
     )
     about = {"data": "TinyImageNet, 20 classes", "model": "torchvision:resnet18"}
-    return of_images("resnet18", model, data, about)
+    return of_images("resnet18", model, data, about, "layer1.1", "layer2.1", "layer3.1")
 
 
-def of_images(name: str, model: nn.Module, data: Any, about: Row) -> Subject:
-    """A subject of `image_folders`."""
+def of_images(name: str, model: nn.Module, data: Any, about: Row, *blocks: str) -> Subject:
+    """A subject of `image_folders`; blocks: residual ones, behind whose last layer it is cut."""
 
     def inputs_of(pixels: NDArray[np.uint8]) -> Tensor:
         inputs: Tensor = data.normalized(torch.from_numpy(pixels).permute(0, 3, 1, 2))
@@ -268,7 +279,9 @@ def of_images(name: str, model: nn.Module, data: Any, about: Row) -> Subject:
         Classifier(model, data.normalized(samples.images), samples.targets)
         for samples in (data.train, data.test)
     )
-    return Subject(name, calibration, test, (pixels[0], pixels[1]), inputs_of, about)
+    splits = tuple(f"{block}.relu:2" for block in blocks)
+    kept = (pixels[0], pixels[1])
+    return Subject(name, calibration, test, kept, inputs_of, about, IMAGE_DROPS, splits)
 
 
 SUBJECTS = {"mlp": mlp, "resnet20": resnet20, "resnet18": resnet18}

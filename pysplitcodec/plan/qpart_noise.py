@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from pysplitcodec.plan.calibrated import CalibratedClassifier, Part
 _FITTED = (3, 4, 5, 6)  # widths at which a layer's noise is measured
 _WIDEST, _STEP = 10.0, 0.5  # of the search for a layer's robustness, in bits
 _LEAST = 1e-30  # of a squared noise, so that it has a logarithm
+# Of each classifier, for it takes longer than all that is done with it.
+_MEASURED: WeakKeyDictionary[CalibratedClassifier, dict[Any, LayerNoise]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,16 @@ def check_drops(drops: Sequence[float]) -> None:
 def measure(classifier: CalibratedClassifier, drops: Sequence[float]) -> list[LayerNoise]:
     """The noise of every layer's weights, and their robustness (Algorithm 1, lines 6 to 11).
 
-    drops: accuracy that may be lost, as shares.  Raises ArgumentError as `check_drops`.
+    drops: accuracy that may be lost, as shares.  Measured once: a model that is trained further
+    needs another classifier.  Raises ArgumentError as `check_drops`.
     """
     check_drops(drops)
 
     def one(name: str, weight: Tensor) -> LayerNoise:
-        return _measure(classifier, name, weight, lambda w: classifier.answers({name: w}), drops)
+        def answers(values: Tensor) -> Tensor:
+            return classifier.answers({name: values})
+
+        return _measure(classifier, "weights", name, weight, answers, drops)
 
     return [one(name, weight) for name, weight in classifier.layers.items()]
 
@@ -64,7 +72,7 @@ def measure_feature(
     classifier: CalibratedClassifier, part: Part, drops: Sequence[float]
 ) -> LayerNoise:
     """The same of the feature at a split point, whose size is that of one sample."""
-    found = _measure(classifier, part.name, part.features, part.answers_to, drops)
+    found = _measure(classifier, "feature", part.name, part.features, part.answers_to, drops)
     return replace(found, size=part.features[0].numel())
 
 
@@ -83,6 +91,21 @@ def adversarial_noise(classifier: CalibratedClassifier) -> float:
 
 
 def _measure(
+    classifier: CalibratedClassifier,
+    kind: str,
+    name: str,
+    values: Tensor,
+    answers: Callable[[Tensor], Tensor],
+    drops: Sequence[float],
+) -> LayerNoise:
+    known = _MEASURED.setdefault(classifier, {})
+    key = kind, name, tuple(drops)
+    if key not in known:
+        known[key] = _measured(classifier, name, values, answers, drops)
+    return known[key]
+
+
+def _measured(
     classifier: CalibratedClassifier,
     name: str,
     values: Tensor,
