@@ -17,7 +17,7 @@ from pysplitcodec.splitting import read_graph
 from pysplitcodec.splitting.cuts import Split
 from pysplitcodec.splitting.model_graph import ModelGraph
 
-_BATCH = 500
+_BATCH = 64  # larger ones of images do not fit a cache
 _FLOAT_BYTES = 4
 
 
