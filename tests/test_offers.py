@@ -239,7 +239,7 @@ def test_unknown_models(app: TestClient) -> None:
         ({"max_accuracy_drop": 0.01}, "max_accuracy_drop is 0.01: expected at least 0.02"),
         ({"device": {"macs_per_s": 1e7, "ram_bytes": 100}}, "nearest is"),
         ({"limits": {"latency_s": 1e-6}}, "latency_s is"),
-        ({"limits": {"payload_bytes": 30}}, "payload_bytes is 768, above 30"),
+        ({"limits": {"payload_bytes": 30}}, "payload_bytes is 48, above 30"),
         (
             {"limits": {"payload_bytes": 30}},
             "with max_accuracy_drop 0.2, bottleneck would keep them",

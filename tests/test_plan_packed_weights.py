@@ -74,9 +74,8 @@ def test_few_bits_are_few_bytes() -> None:
     assert sizes[2] - sizes[1] == pytest.approx(3000 / 8, abs=40)
     assert sizes[4] < 0.15 * weights["a"].nbytes
     assert len(pack_weights(weights, {"a": 4}, coder="range")) < sizes[4]  # not evenly used
-    better = unpack_weights(pack_weights(weights, {"a": 2}, grid="kmeans"))["a"]
-    plain = unpack_weights(pack_weights(weights, {"a": 2}))["a"]
-    assert np.square(better - weights["a"]).mean() < np.square(plain - weights["a"]).mean()
+    small = {"a": weights["a"][:2]}  # what is not the weights is small too, even at 8 bits
+    assert len(pack_weights(small, {"a": 8})) < 600 + 300
 
 
 @pytest.mark.parametrize(
@@ -111,7 +110,7 @@ def _file(header: Any, body: bytes = b"") -> bytes:
         _file({"__metadata__": {"format": packed_weights.FORMAT}}),
         _file({"__metadata__": {"format": packed_weights.FORMAT, "packed": "["}}),
         _file({"__metadata__": {"format": packed_weights.FORMAT, "packed": '["a"]'}}),
-        _file({"__metadata__": {"format": packed_weights.FORMAT, "packed": "[[]]"}}),
+        _file({"__metadata__": {"format": packed_weights.FORMAT, "packed": '{"a": {}}'}}),
     ],
 )
 def test_bytes_that_are_none_of_ours(data: bytes) -> None:
@@ -130,8 +129,44 @@ def test_damage_is_found() -> None:
     for length in range(0, len(data), 41):
         with pytest.raises(ModelError):
             unpack_weights(data[:length])
-    with pytest.raises(FrameError):
+    with pytest.raises(ModelError, match="too large"):
         unpack_weights(data, max_elements=2_999)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"bits": 0},
+        {"bits": 9},
+        {"bits": "2"},
+        {"bits": None},
+        {"bits": 3},
+        {"low": "x"},
+        {"low": float("nan")},
+        {"low": 1e9},
+        {"high": float("inf")},
+        {"high": 1e300},
+        {"coder": "zip"},
+        {"coder": "context"},
+        {"coder": 7},
+        {"shape": []},
+        {"shape": [3000]},
+        {"shape": [-10, -300]},
+        {"shape": [10, 300, 1 << 70]},
+        {"shape": [10.0, 300]},
+        {"shape": "ab"},
+        {"shape": 3000},
+    ],
+)
+def test_codecs_that_make_no_sense(changed: dict[str, Any]) -> None:
+    data = pack_weights({"a": layers()["fc.weight"]}, {"a": 2})
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    packed = json.loads(header["__metadata__"]["packed"])
+    packed["a"].update(changed)
+    header["__metadata__"]["packed"] = json.dumps(packed)
+    with pytest.raises((ModelError, FrameError)):
+        unpack_weights(_file(header, data[8 + length :]))
 
 
 def test_without_safetensors(monkeypatch: pytest.MonkeyPatch) -> None:
