@@ -15,6 +15,7 @@ for name in ("httpx", "starlette", "uvicorn", "safetensors", "onnxruntime", "onn
     pytest.importorskip(name, reason='needs "pysplitcodec[serve,safetensors,export]"')
 pytest.importorskip("ai_edge_litert", reason="needs the extra 'tflite'")
 
+from cloud_classifier import cloud_classifier  # noqa: E402
 from digits_offers import serving  # noqa: E402
 
 from pysplitcodec.plan.packed_weights import unpack_weights  # noqa: E402
@@ -29,20 +30,8 @@ ROOT = Path(__file__).parents[1]
 def mlp(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, Any]:
     """A module, the folder of its offers, and samples."""
     path = tmp_path_factory.mktemp("mlp")
-    torch.manual_seed(0)
-    nn = torch.nn
-    centres = torch.randn(10, 20)
-    targets = torch.arange(600) % 10
-    inputs = centres[targets] + 0.9 * torch.randn(600, 20)
-    model = nn.Sequential(
-        nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 10)
-    )
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(60):
-        loss = nn.functional.cross_entropy(model(inputs), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    classifier = cloud_classifier()
+    model, inputs, targets = classifier.model, classifier.inputs, classifier.targets
     found: dict[str, Any] = {"model": model, "inputs": inputs, "targets": targets, "out": path}
     exec(blocks()[0], found)
     return model, path / "offers", inputs
