@@ -83,7 +83,8 @@ def main() -> None:
     subject = SUBJECTS[args.subject](args)
     about = {
         "subject": subject.name,
-        "command": " ".join(["python", "bench/qpart.py", *sys.argv[1:]]),
+        "command": f"python bench/qpart.py {args.subject}"
+        + (f" --calibration {args.calibration}" if args.calibration else ""),
         "commit": commit(),
         "calibration_samples": len(subject.classifier.inputs),
         "test_samples": len(subject.test.inputs),
