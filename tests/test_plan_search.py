@@ -207,9 +207,10 @@ def test_weights_and_data_share_the_only_memory() -> None:
     assert choices([one], apart, LINK)[0].feasible
     (found,) = choices([one], dataclasses.replace(apart, flash_bytes=599, ram_bytes=499), LINK)
     assert found.why_not == (
-        "ram_bytes is 500, above d's 499",
         "flash_bytes is 600, above d's 599",
+        "ram_bytes is 500, above d's 499",
     )
+    assert found.missed == 500 / 499
 
 
 def test_limits_that_cannot_be_met_name_the_nearest() -> None:
@@ -221,8 +222,18 @@ def test_limits_that_cannot_be_met_name_the_nearest() -> None:
         match="no candidate keeps the limits; nearest is near: payload_bytes is 100, above 50",
     ):
         best(found)
+    assert [one.missed for one in found] == [2, ONE.payload_bytes / 50]
     (unknown,) = choices([ONE], DEVICE, LINK, limits=Limits(accuracy_drop=0.1))
     assert unknown.why_not == ("accuracy_drop is not known, and at most 0.1 is allowed",)
+    assert unknown.missed == math.inf
+
+
+def test_the_nearest_is_not_the_fastest() -> None:
+    """Of those that send too much it is the one that sends least, however slow it is."""
+    slow = dataclasses.replace(ONE, name="slow", head_macs=1e12, payload_bytes=60.0)
+    fast = dataclasses.replace(ONE, name="fast", payload_bytes=5_000.0)
+    found = choices([fast, slow], DEVICE, LINK, limits=Limits(payload_bytes=50))
+    assert [one.candidate.name for one in found] == ["slow", "fast"]
 
 
 @pytest.mark.parametrize(

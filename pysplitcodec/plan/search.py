@@ -66,12 +66,17 @@ class Limits:
 
 
 class Choice(NamedTuple):
-    """A candidate, what it costs, the weighted sum of that, and why it will not do, if so."""
+    """A candidate, what it costs, the weighted sum of that, and why it will not do, if so.
+
+    missed: the largest factor by which it misses a limit; 1 if it keeps all, infinite where a
+    figure is not known.
+    """
 
     candidate: Candidate
     cost: Cost
     objective: float
     why_not: tuple[str, ...]
+    missed: float
 
     @property
     def feasible(self) -> bool:
@@ -89,7 +94,7 @@ def choices(
     weights: Weights | None = None,
     limits: Limits | None = None,
 ) -> list[Choice]:
-    """Every candidate with its cost: those that will do before the others, the best first.
+    """Every candidate with its cost: those that will do, the best first, then the nearest first.
 
     server, inferences: as for `evaluate`.  weights: the time alone by default.  A limit on what is
     not known of a candidate speaks against it.  Raises ArgumentError for no candidates, and as
@@ -99,7 +104,7 @@ def choices(
     found = [_choice(one, device, link, server, inferences, weights, limits) for one in candidates]
     if not found:
         raise ArgumentError("candidates are none: expected one at least")
-    return sorted(found, key=lambda choice: (not choice.feasible, choice.objective))
+    return sorted(found, key=lambda choice: (choice.missed, choice.objective))
 
 
 def _choice(
@@ -112,21 +117,26 @@ def _choice(
     limits: Limits,
 ) -> Choice:
     cost = evaluate(one, device, link, server=server, inferences=inferences)
-    return Choice(one, cost, weights.of(cost), tuple(_against(one, cost, device, limits)))
+    against = list(_against(one, cost, device, limits))
+    missed = max((factor for _, factor in against), default=1.0)
+    return Choice(one, cost, weights.of(cost), tuple(text for text, _ in against), missed)
 
 
 def best(found: Sequence[Choice]) -> Choice:
-    """The first of `choices`; if none will do, an ArgumentError says what comes nearest."""
-    if found[0].feasible:
-        return found[0]
-    nearest = min(found, key=lambda choice: (len(choice.why_not), choice.objective))
+    """The first of `choices`; if it will not do, an ArgumentError names it as the nearest."""
+    first = found[0]
+    if first.feasible:
+        return first
     raise ArgumentError(
-        f"no candidate keeps the limits; nearest is {nearest.candidate.name}: "
-        + "; ".join(nearest.why_not)
+        f"no candidate keeps the limits; nearest is {first.candidate.name}: "
+        + "; ".join(first.why_not)
     )
 
 
-def _against(one: Candidate, cost: Cost, device: DeviceProfile, limits: Limits) -> Iterable[str]:
+def _against(
+    one: Candidate, cost: Cost, device: DeviceProfile, limits: Limits
+) -> Iterable[tuple[str, float]]:
+    """What speaks against a candidate, and how many times too much it is."""
     checks: list[tuple[str, float | None, float | None]] = [
         ("latency_s", cost.latency_s, limits.latency_s),
         ("energy_j", cost.energy_j, limits.energy_j),
@@ -135,21 +145,19 @@ def _against(one: Candidate, cost: Cost, device: DeviceProfile, limits: Limits) 
     ]
     for name, value, most in checks:
         if most is not None and value is None:
-            yield f"{name} is not known, and at most {most:g} is allowed"
+            yield f"{name} is not known, and at most {most:g} is allowed", math.inf
         elif most is not None and value is not None and value > most:
-            yield f"{name} is {value:.6g}, above {most:g}"
+            yield f"{name} is {value:.6g}, above {most:g}", value / most if most else math.inf
     # A device of which only one memory is known holds weights and data in it.
-    weights_in, name = device.flash_bytes, "flash_bytes"
-    data_bytes = one.ram_bytes or 0
-    if weights_in is None:
-        weights_in, name = device.ram_bytes, "ram_bytes"
-        needed = one.head_bytes + data_bytes
+    data_bytes, memories = one.ram_bytes or 0, []
+    if device.flash_bytes is None:
+        memories.append(("ram_bytes", one.head_bytes + data_bytes, device.ram_bytes))
     else:
-        needed = one.head_bytes
-        if device.ram_bytes is not None and data_bytes > device.ram_bytes:
-            yield f"ram_bytes is {data_bytes}, above {device.name}'s {device.ram_bytes}"
-    if weights_in is not None and needed > weights_in:
-        yield f"{name} is {needed:.0f}, above {device.name}'s {weights_in}"
+        memories.append(("flash_bytes", one.head_bytes, device.flash_bytes))
+        memories.append(("ram_bytes", data_bytes, device.ram_bytes))
+    for name, needed, room in memories:
+        if room is not None and needed > room:
+            yield f"{name} is {needed:.0f}, above {device.name}'s {room}", needed / room
 
 
 Figure = Callable[[Choice], float]

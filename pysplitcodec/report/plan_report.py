@@ -86,15 +86,9 @@ class Plan:
         return runner_up(self.found)
 
     def best_of_each(self) -> list[Choice]:
-        """Of each split point, and of each way not to split, the first: those that will do first.
-
-        Where nothing will do, what lacks least comes first.
-        """
-        order = self.found
-        if self.best is None:
-            order = sorted(order, key=lambda one: (len(one.why_not), one.objective))
+        """Of each split point, and of each way not to split, the first; in their order."""
         found: dict[str, Choice] = {}
-        for one in order:
+        for one in self.found:
             found.setdefault(one.candidate.name, one)
         return list(found.values())
 
