@@ -139,10 +139,10 @@ def closed_form(subject: Subject) -> Row:
     """Bits of the rounded closed form over those of the exact optimum, for the same budgets."""
     told("closed form against exact optimum")
     classifier, drops = subject.classifier, subject.drops
-    noises = {layer.name: layer for layer in measure(classifier, drops)}
+    noises = measure(classifier, drops)
     ratios = []
     for part in classifier.cut(subject.splits):
-        layers = [layer for name, layer in noises.items() if name in part.layer_names]
+        layers = [layer for layer in noises if layer.name in part.layer_names]
         layers.append(measure_feature(classifier, part, drops))
         sizes = np.array([layer.size for layer in layers])
         for drop in drops:

@@ -1,7 +1,7 @@
 """`serve`, `run` and `negotiate`: the two ends of the link."""
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import numpy as np
 import typer
@@ -18,6 +18,13 @@ from pysplitcodec.cli.output import (
 )
 from pysplitcodec.cli.profiles import named_device, named_link
 from pysplitcodec.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from pysplitcodec.runtime import TensorInfo
 
 __all__ = ["negotiate", "run", "serve"]
 
@@ -108,10 +115,9 @@ def run(
     with TailClient(server, model) as tail:
         edge = EdgeClient(runner, Codec.load(path), tail)
         rows = []
-        for file in inputs:
-            for number, sample in enumerate(load_inputs(file, runner.inputs[0], value_range)):
-                reply = edge.run(sample)
-                rows.append(_row(file, number, reply.outputs, reply))
+        for file, number, sample in _samples(inputs, runner.inputs[0], value_range):
+            reply = edge.run(sample)
+            rows.append(_row(file, number, reply.outputs, reply))
     if as_json:
         print_json({"server": server, "rows": rows})
         return
@@ -161,11 +167,10 @@ def negotiate(
         fallback=None if fallback is None else open_model(fallback),
     ) as found:
         rows = []
-        for file in inputs:
-            for number, sample in enumerate(load_inputs(file, found.inputs[0], value_range)):
-                reply = found.run(sample)
-                row = _row(file, number, reply.outputs, reply.edge)
-                rows.append({**row, "fallback": reply.fallback})
+        for file, number, sample in _samples(inputs, found.inputs[0], value_range):
+            reply = found.run(sample)
+            row = _row(file, number, reply.outputs, reply.edge)
+            rows.append({**row, "fallback": reply.fallback})
     if as_json:
         about = {"plan": found.plan, "head_received_bytes": found.received_bytes}
         print_json({"server": server, **about, "rows": rows})
@@ -173,6 +178,15 @@ def negotiate(
     title = f"{fallback} in place of {model}" if found.plan is None else _plan_line(found.plan)
     _print_rows(title, rows)
     messages.print(f"head: {found.received_bytes} bytes received")
+
+
+def _samples(
+    files: list[Path], wanted: "TensorInfo", value_range: Optional[tuple[float, float]]
+) -> "Iterator[tuple[Path, int, npt.NDArray[Any]]]":
+    """All samples of all files, each with its file and its number there."""
+    for file in files:
+        for number, sample in enumerate(load_inputs(file, wanted, value_range)):
+            yield file, number, sample
 
 
 def _plan_line(plan: dict[str, Any]) -> str:

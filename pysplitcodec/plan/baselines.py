@@ -87,28 +87,29 @@ def jpeg_input(
     quality keeps `drop`.
     """
 
-    def scans(quality: int) -> JpegScans:
-        return JpegScans(pixels.shape[1:], quality, "4:2:0" if pixels.ndim == 4 else "4:4:4")
+    macs, subsampling = classifier.macs, "4:2:0" if pixels.ndim == 4 else "4:4:4"
 
-    def answers(given: NDArray[np.uint8], quality: int) -> Tensor:
-        codec = scans(quality)
-        decoded = np.stack([codec.decode(codec.encode(one)) for one in given])
-        return classifier.answers({}, inputs_of(decoded))
+    def sending(quality: int) -> Offload:
+        scans = JpegScans(pixels.shape[1:], quality, subsampling)
 
-    quality = least_that_keeps(
-        1, 100, lambda quality: classifier.drop(answers(pixels, quality)) <= drop
-    )
-    if quality is None:
-        return None
-    codec = scans(quality)
-    candidate = Candidate(
-        f"send JPEG of quality {quality}",
-        0,
-        classifier.macs,
-        payload_bytes=float(np.mean([len(codec.encode(one)) for one in pixels])),
-        accuracy_drop=classifier.drop(answers(pixels, quality)),
-    )
-    return Offload(candidate, lambda given: answers(given, quality))
+        def encoded(given: NDArray[np.uint8]) -> list[bytes]:
+            return [scans.encode(one) for one in given]
+
+        def answers_to(sent: list[bytes]) -> Tensor:
+            decoded = np.stack([scans.decode(one) for one in sent])
+            return classifier.answers({}, inputs_of(decoded))
+
+        sent = encoded(pixels)
+        candidate = Candidate(
+            f"send JPEG of quality {quality}",
+            0,
+            macs,
+            payload_bytes=float(np.mean([len(one) for one in sent])),
+            accuracy_drop=classifier.drop(answers_to(sent)),
+        )
+        return Offload(candidate, lambda given: answers_to(encoded(given)))
+
+    return _first([partial(sending, quality) for quality in range(1, 101)], drop)
 
 
 def jalad(classifier: CalibratedClassifier, parts: Sequence[Part], drop: float) -> list[Offload]:

@@ -60,13 +60,14 @@ def find_patterns(
     solve = _SOLVE[widths]
     check_drops(drops)
     noises = {} if solve is None else {one.name: one for one in measure(classifier, drops)}
+    plain = classifier.layers
     found = []
     for part in classifier.cut(splits):
         if progress is not None:
             progress(part.name)
         names = part.layer_names
         elements = part.features[0].numel()
-        sizes = np.array([*(classifier.layers[name].numel() for name in names), elements])
+        sizes = np.array([*(plain[name].numel() for name in names), elements])
         uniform = [(bits,) * len(sizes) for bits in range(_LOW, _HIGH + 1)]
         ladders = {drop: [uniform] for drop in drops}
         if solve is not None:
