@@ -20,7 +20,8 @@ httpx = pytest.importorskip("httpx", reason=NEEDS)
 for name in ("starlette", "uvicorn", "ai_edge_litert", "safetensors"):
     pytest.importorskip(name, reason=NEEDS)
 
-from digits_offers import digits_offers, serving  # noqa: E402
+from digits_offers import digits_offers  # noqa: E402
+from server_process import serving  # noqa: E402
 
 from pysplitcodec.demo import load_digits  # noqa: E402
 from pysplitcodec.plan import (  # noqa: E402
@@ -59,9 +60,9 @@ def folder(offers: list[Offer], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
-    with serving(folder) as ready:
-        assert ready["models"] == ["digits"]
-        yield ready["url"]
+    with serving(folder.parent, folder) as ready:
+        assert ready.models[0] == "digits"
+        yield ready.url
 
 
 def agree(url: str, cache: Path, **options: Any) -> Negotiated:
@@ -301,9 +302,9 @@ def test_fallbacks(url: str, tmp_path: Path) -> None:
 
 
 def test_a_server_that_leaves(folder: Path, tmp_path: Path) -> None:
-    with serving(folder) as ready:
-        found = agree(ready["url"], tmp_path, fallback=WHOLE)
-        alone = agree(ready["url"], tmp_path)
+    with serving(folder.parent, folder) as ready:
+        found = agree(ready.url, tmp_path, fallback=WHOLE)
+        alone = agree(ready.url, tmp_path)
         assert found.run(DIGITS.images[0]).fallback is None
     with found, alone:
         reply = found.run(DIGITS.images[0])

@@ -16,7 +16,7 @@ for name in ("httpx", "starlette", "uvicorn", "safetensors", "onnxruntime", "onn
 pytest.importorskip("ai_edge_litert", reason="needs the extra 'tflite'")
 
 from cloud_classifier import cloud_classifier  # noqa: E402
-from digits_offers import serving  # noqa: E402
+from server_process import serving  # noqa: E402
 
 from pysplitcodec.plan.packed_weights import unpack_weights  # noqa: E402
 from pysplitcodec.runtime import OnnxModel  # noqa: E402
@@ -46,9 +46,9 @@ def blocks() -> list[str]:
 def test_a_torch_head(mlp: tuple[Any, Path, Any], tmp_path: Path) -> None:
     model, folder, inputs = mlp
     _, offers = read_offers(folder)
-    with serving(folder, "--device", "qpart-server") as ready:
+    with serving(tmp_path, folder, "--device", "qpart-server") as ready:
         found: dict[str, Any] = {"model": model, "inputs": inputs, "cache": tmp_path}
-        exec(blocks()[2].replace("http://127.0.0.1:8000", ready["url"]), found)
+        exec(blocks()[2].replace("http://127.0.0.1:8000", ready.url), found)
         plan, reply = found["negotiated"].plan, found["reply"]
         assert found["negotiated"].received_bytes == plan["head_bytes"]
         (offer,) = (
@@ -70,12 +70,10 @@ def test_a_torch_head(mlp: tuple[Any, Path, Any], tmp_path: Path) -> None:
             "inferences": 1000,
         }
         with pytest.raises(ArgumentError, match="expected head_for"):
-            negotiate(ready["url"], "mlp", tmp_path, **options)
+            negotiate(ready.url, "mlp", tmp_path, **options)
         with pytest.raises(ModelError, match="are of another head"):
             negotiate(
-                ready["url"], "mlp", tmp_path, head_for=lambda _: torch.nn.Linear(2, 2), **options
+                ready.url, "mlp", tmp_path, head_for=lambda _: torch.nn.Linear(2, 2), **options
             )
-        with negotiate(
-            ready["url"], "mlp", tmp_path, head_for=found["head_for"], **options
-        ) as again:
+        with negotiate(ready.url, "mlp", tmp_path, head_for=found["head_for"], **options) as again:
             assert again.received_bytes == 0

@@ -36,7 +36,15 @@ from pysplitcodec.plan import (  # noqa: E402
     get_link,
 )
 from pysplitcodec.runtime import TFLiteModel  # noqa: E402
-from pysplitcodec.serve import Offer, create_app, read_offers, write_offers  # noqa: E402
+from pysplitcodec.serve import (  # noqa: E402
+    Offer,
+    Service,
+    Tail,
+    create_app,
+    load,
+    read_offers,
+    write_offers,
+)
 
 NEGOTIATE = "/v1/split/negotiate"
 DIGITS = load_digits()
@@ -57,7 +65,7 @@ def folder(offers: list[Offer], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def app(folder: Path) -> TestClient:
-    return TestClient(create_app(offers=[read_offers(folder)]))
+    return TestClient(create_app(Service(*load([folder]))))
 
 
 def asked(**changes: Any) -> dict[str, Any]:
@@ -216,7 +224,7 @@ def test_the_best_depends_on_the_request(app: TestClient) -> None:
 
 def test_shipped_profiles_and_the_servers_own(folder: Path, offers: list[Offer]) -> None:
     server = get_device("qpart-server")
-    app = TestClient(create_app(offers=[read_offers(folder)], device=server))
+    app = TestClient(create_app(Service(*load([folder]), device=server)))
     found = app.post(NEGOTIATE, json=asked(device="qpart", link="qpart")).json()["plan"]
     want = expected(
         offers, 0.02, get_device("qpart"), get_link("qpart"), server=server, inferences=10
@@ -341,15 +349,16 @@ def test_heads_and_their_ranges(app: TestClient, folder: Path) -> None:
 
 def test_a_tail_beside_offers(folder: Path) -> None:
     plain = TFLiteModel(DIGITS.tail)
-    app = TestClient(create_app(plain, name="mine", offers=[read_offers(folder)]))
+    tails, offers = load([folder])
+    app = TestClient(create_app(Service([Tail(plain, (), "mine"), *tails], offers)))
     names = app.get("/v2").json()["models"]
     assert names[0] == "mine" and len(names) == 1 + len(SPLITS)
     assert all(app.get(f"/v2/models/{name}/ready").json()["ready"] for name in names)
     assert_refused(app.get("/v2/models/other"), 404, "this server has 'mine', 'digits-")
-    with pytest.raises(ArgumentError, match=r"models are .*: expected one at least, and each once"):
-        create_app(offers=[read_offers(folder)] * 2)
+    with pytest.raises(ArgumentError, match=r"models are .*: expected one at least, each once"):
+        Service(tails, offers * 2)
     with pytest.raises(ArgumentError, match="models are none"):
-        create_app()
+        Service()
 
 
 def test_a_codec_that_does_not_fit_its_tail(offers: list[Offer], tmp_path: Path) -> None:
@@ -357,4 +366,4 @@ def test_a_codec_that_does_not_fit_its_tail(offers: list[Offer], tmp_path: Path)
     pattern = replace(offers[0].pattern, feature_bits=1, feature_elements=5)
     write_offers(tmp_path, "digits", [replace(offers[0], pattern=pattern, codec=other)])
     with pytest.raises(ArgumentError, match=r"is for float32 features of shape \(5,\)"):
-        create_app(offers=[read_offers(tmp_path)])
+        load([tmp_path])

@@ -8,8 +8,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -37,7 +35,17 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # newer Starlettes prefer another client than httpx
     from starlette.testclient import TestClient
 
-from pysplitcodec.serve import EdgeClient, TailClient, create_app, protocol  # noqa: E402
+from server_process import Served, serving  # noqa: E402
+
+from pysplitcodec.serve import (  # noqa: E402
+    EdgeClient,
+    ServerLimits,
+    Service,
+    Tail,
+    TailClient,
+    create_app,
+    protocol,
+)
 from pysplitcodec.serve.server import _listen, serve  # noqa: E402
 
 DATA = Path(os.environ.get("SPLITCODEC_DATA", Path(__file__).parents[1] / "../shared/data"))
@@ -111,8 +119,9 @@ class FakeModel:
         return self.run(array)
 
 
-def local(model: Any, codecs: Any = (), **options: Any) -> TestClient:
-    return TestClient(create_app(model, codecs, **options))
+def local(model: Any, codecs: Any = (), name: str = "tail", **limits: Any) -> TestClient:
+    bounds = ServerLimits(**limits)
+    return TestClient(create_app(Service([Tail(model, codecs, name, bounds)], limits=bounds)))
 
 
 def post(client: Any, inputs: dict[str, np.ndarray], url: str = INFER) -> Any:
@@ -384,67 +393,40 @@ def test_errors_are_logged_on_one_line(caplog: pytest.LogCaptureFixture) -> None
 
 def test_tails_that_cannot_be_served(digits: SplitModel) -> None:
     with pytest.raises(ModelError, match="2 inputs"):
-        create_app(FakeModel(lambda x: [x], inputs=2))
+        Tail(FakeModel(lambda x: [x], inputs=2))
     with pytest.raises(ModelError, match="several outputs of one name"):
-        create_app(FakeModel(lambda x: [x, x], outputs=("a", "a")))
+        Tail(FakeModel(lambda x: [x, x], outputs=("a", "a")))
     for name in ("", "a/b", "..", "-x", "a b"):
         with pytest.raises(ArgumentError, match="name is"):
-            create_app(digits.tail, name=name)
+            Tail(digits.tail, name=name)
     with pytest.raises(ArgumentError, match="max_body is 0"):
-        create_app(digits.tail, max_body=0)
+        ServerLimits(max_body=0)
     for codec in (
         Codec(Codebook([0, 1]), "pack", shape=(4, 4, 5)),
         Codec(Codebook([0, 1]), "pack", shape=(4, 4, 4), dtype="int8"),
     ):
         with pytest.raises(ArgumentError, match=f"codec {codec.id:08x} is for"):
-            create_app(digits.tail, [codec])
-    create_app(digits.tail, [Codec(Codebook([0, 1]), "pack", shape=(1, 4, 4, 4))])
+            Tail(digits.tail, [codec])
+    Tail(digits.tail, [Codec(Codebook([0, 1]), "pack", shape=(1, 4, 4, 4))])
 
 
 # ---------------------------------------------------------------- over loopback
 
 
 @contextlib.contextmanager
-def running(folder: Path, model: SplitModel, **options: Any) -> Iterator[tuple[str, Any]]:
-    """A server process; gives its URL and the process."""
+def running(folder: Path, model: SplitModel, *options: object) -> Iterator[Served]:
+    """A server process with this tail and its codec."""
     (folder / "tail.tflite").write_bytes(model.tail_bytes)
     model.codec.save(folder / "codec.json")
-    code = (
-        "import json, sys; from pysplitcodec.serve import serve; serve(**json.loads(sys.argv[1]))"
-    )
-    arguments = {
-        "tail_path": str(folder / "tail.tflite"),
-        "codecs": [str(folder / "codec.json")],
-        "port": 0,
-        "announce": True,
-        **options,
-    }
-    with (folder / "stderr.txt").open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, json.dumps(arguments)],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        watch = threading.Timer(TIMEOUT_S, process.kill)  # the line below may never come
-        watch.start()
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line, (folder / "stderr.txt").read_text()
-            ready = json.loads(line)
-            assert ready["model"] == "tail"
-            yield ready["url"], process
-        finally:
-            watch.cancel()
-            process.kill()
-            process.communicate()
+    with serving(folder, folder / "tail.tflite", *options) as served:
+        assert served.models == ["tail"]
+        yield served
 
 
 @pytest.fixture(scope="module")
 def server(digits: SplitModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("serve"), digits, max_body=100_000) as (url, _):
-        yield url
+    with running(tmp_path_factory.mktemp("serve"), digits, "--max-body", 100_000) as served:
+        yield served.url
 
 
 def test_client(server: str, digits: SplitModel) -> None:
@@ -475,7 +457,10 @@ def test_client(server: str, digits: SplitModel) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_edge_client(name: str, tmp_path: Path) -> None:
     model = MODELS[name]()
-    with running(tmp_path, model) as (url, _), TailClient(url, timeout_s=TIMEOUT_S) as client:
+    with (
+        running(tmp_path, model) as served,
+        TailClient(served.url, timeout_s=TIMEOUT_S) as client,
+    ):
         reply = EdgeClient(model.head, model.codec, client).run(model.sample)
         assert reply.outputs[model.output].tobytes() == model.wanted.tobytes()
         assert reply.outputs is reply.tail.outputs
@@ -549,7 +534,7 @@ def test_a_client_that_leaves(server: str, digits: SplitModel) -> None:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_messages_and_stopping(digits: SplitModel, tmp_path: Path, stop: signal.Signals) -> None:
     with (
-        running(tmp_path, digits) as (url, process),
+        running(tmp_path, digits) as (url, _, process, log),
         TailClient(url, timeout_s=TIMEOUT_S) as client,
     ):
         with pytest.raises(ServerError, match="frame 0 of 1"):
@@ -560,8 +545,8 @@ def test_messages_and_stopping(digits: SplitModel, tmp_path: Path, stop: signal.
         assert not client.ready()
         with pytest.raises(ServerError, match=f"no server answers at {url}"):
             client.infer(digits.frame)
-    messages = (tmp_path / "stderr.txt").read_text()
-    assert f"serving tail at {url} (codecs: {digits.codec.id:08x})" in messages
+    messages = log.read_text()
+    assert f"serving tail at {url}" in messages
     assert "127.0.0.1 POST '/v2/models/tail/infer': 400 frame 0 of 1: " in messages
     assert "Traceback" not in messages
 
@@ -577,11 +562,11 @@ def test_ports_that_are_taken(digits: SplitModel, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=f"cannot listen on 127.0.0.1, port {port}: "):
-            serve(tmp_path / "tail.tflite", port=port)
+            serve([tmp_path / "tail.tflite"], port=port)
     with pytest.raises(ArgumentError, match="port is 70000"):
-        serve(tmp_path / "tail.tflite", port=70000)
+        serve([tmp_path / "tail.tflite"], port=70000)
     with pytest.raises(ModelError, match="cannot read"):
-        serve(tmp_path / "missing.tflite")
+        serve([tmp_path / "missing.tflite"])
 
 
 # ---------------------------------------------------------------- servers that misbehave

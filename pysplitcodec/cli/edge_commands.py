@@ -18,6 +18,7 @@ from pysplitcodec.cli.output import (
 )
 from pysplitcodec.cli.profiles import named_device, named_link
 from pysplitcodec.errors import ArgumentError
+from pysplitcodec.serve.limits import ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
     from pysplitcodec.runtime import TensorInfo
 
-__all__ = ["negotiate", "run", "serve"]
+__all__ = ["negotiate", "run", "serve", "token"]
+
+_LIMITS = ServerLimits()
 
 
 def _beside(model: Path) -> Path:
@@ -39,13 +42,13 @@ def serve(
         list[Path],
         typer.Argument(
             exists=True,
-            metavar="TAIL_OR_OFFERS...",
-            help="A .tflite, .onnx or .pt2 model, and folders of offers to negotiate for.",
+            metavar="TAIL_OR_FOLDER...",
+            help="Tails (.tflite, .onnx, .pt2), folders that `split` wrote, folders of offers.",
         ),
     ],
     codec: Annotated[
         Optional[list[Path]],
-        typer.Option(exists=True, help="A codec to accept; repeatable. [codec.json beside TAIL]"),
+        typer.Option(exists=True, help="A codec of the only TAIL; repeatable. [codec.json there]"),
     ] = None,
     device: Annotated[
         Optional[str],
@@ -54,35 +57,87 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
     name: Annotated[
-        Optional[str], typer.Option(help="Name of the model in URLs. [the file's name]")
+        Optional[str], typer.Option(help="Name of the only TAIL in URLs. [the file's name]")
     ] = None,
     max_body: Annotated[
         int, typer.Option(min=1, help="Largest request body accepted, in bytes.")
-    ] = 16 << 20,
-    max_batch: Annotated[int, typer.Option(min=1, help="Most samples in one request.")] = 64,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads for one run of the tail.")] = 1,
+    ] = _LIMITS.max_body,
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="Most samples in one request.")
+    ] = _LIMITS.max_batch,
+    max_waiting: Annotated[
+        int, typer.Option(min=1, help="Requests that may wait for one tail; further get a 503.")
+    ] = _LIMITS.max_waiting,
+    run: Annotated[
+        int, typer.Option(min=1, help="Most samples of several requests that run together.")
+    ] = _LIMITS.run,
+    delay_ms: Annotated[
+        float, typer.Option(min=0, help="How long a request waits for others to run with.")
+    ] = 1e3 * _LIMITS.delay_s,
+    stack: Annotated[
+        bool, typer.Option("--stack", help="Run them in one call: last bits may differ.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads for one run of a tail.")] = 1,
+    tokens: Annotated[
+        Optional[Path],
+        typer.Option(exists=True, dir_okay=False, help="Bearer tokens, as `token` writes them."),
+    ] = None,
+    tls_cert: Annotated[
+        Optional[Path], typer.Option(exists=True, dir_okay=False, help="Certificate chain, PEM.")
+    ] = None,
+    tls_key: Annotated[
+        Optional[Path], typer.Option(exists=True, dir_okay=False, help="Its private key, PEM.")
+    ] = None,
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="Log lines of JSON to stderr.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Serve tails over HTTP (Open Inference Protocol v2), and offers, until interrupted."""
-    from pysplitcodec.serve import server
+    from pysplitcodec import serve as serving
 
-    tails = [path for path in served if not path.is_dir()]
-    if len(tails) > 1:
-        raise ArgumentError(f"{', '.join(map(str, tails))}: expected one tail at most")
-    paths = codec or [path for path in map(_beside, tails) if path.is_file()]
-    server.serve(
-        tails[0] if tails else None,
-        codecs=[Codec.load(path) for path in paths],
-        offers=[path for path in served if path.is_dir()],
+    if (tls_cert is None) != (tls_key is None):
+        raise ArgumentError("--tls-cert and --tls-key: expected both, or neither")
+    serving.serve(
+        served,
+        codec,
         device=None if device is None else named_device(device),
         host=host,
         port=port,
         name=name,
-        max_body=max_body,
-        max_batch=max_batch,
+        limits=ServerLimits(
+            max_body=max_body,
+            max_batch=max_batch,
+            max_waiting=max_waiting,
+            run=run,
+            delay_s=delay_ms / 1e3,
+            stack=stack,
+        ),
         threads=threads,
+        tokens=tokens,
+        tls=None if tls_cert is None or tls_key is None else (tls_cert, tls_key),
+        json_logs=json_logs,
         announce=as_json,
     )
+
+
+@reports_errors
+def token(
+    name: Annotated[str, typer.Argument(help="Of the client; the log and metrics name it so.")],
+    tokens: Annotated[
+        Path, typer.Option(dir_okay=False, help="File to add its SHA-256 to, for `serve`.")
+    ],
+    days: Annotated[Optional[float], typer.Option(help="Until it expires. [never]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a bearer token for a client and print it; the server keeps only its SHA-256."""
+    from pysplitcodec.serve.tokens import add_token
+
+    made = add_token(tokens, name, days)
+    if as_json:
+        print_json({"name": name, "token": made})
+    else:
+        typer.echo(made)
 
 
 @reports_errors
@@ -106,7 +161,7 @@ def run(
 ) -> None:
     """Run a head on inputs, send the features, and print what the tail answers."""
     from pysplitcodec.runtime import open_model
-    from pysplitcodec.serve.client import EdgeClient, TailClient
+    from pysplitcodec.serve import EdgeClient, TailClient
 
     path = codec or _beside(head)
     if not path.is_file():

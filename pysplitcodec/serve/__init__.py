@@ -10,11 +10,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pysplitcodec.errors import MissingDependencyError, SplitCodecError
+
 if TYPE_CHECKING:
+    from pysplitcodec.serve.app import create_app
     from pysplitcodec.serve.client import EdgeClient, EdgeReply, TailClient, TailReply
     from pysplitcodec.serve.device import Negotiated, NegotiatedReply, negotiate
+    from pysplitcodec.serve.limits import ServerLimits
     from pysplitcodec.serve.offers import Offer, Offers, read_offers, write_offers
-    from pysplitcodec.serve.server import create_app, serve
+    from pysplitcodec.serve.server import serve
+    from pysplitcodec.serve.service import Service
+    from pysplitcodec.serve.sources import load
+    from pysplitcodec.serve.tail import Tail
 
 __all__ = [
     "EdgeClient",
@@ -23,9 +30,13 @@ __all__ = [
     "NegotiatedReply",
     "Offer",
     "Offers",
+    "ServerLimits",
+    "Service",
+    "Tail",
     "TailClient",
     "TailReply",
     "create_app",
+    "load",
     "negotiate",
     "read_offers",
     "serve",
@@ -35,13 +46,17 @@ __all__ = [
 _HOME = {
     "EdgeClient": "client",
     "EdgeReply": "client",
+    "ServerLimits": "limits",
     "Negotiated": "device",
     "NegotiatedReply": "device",
     "Offer": "offers",
     "Offers": "offers",
+    "Service": "service",
+    "Tail": "tail",
     "TailClient": "client",
     "TailReply": "client",
-    "create_app": "server",
+    "create_app": "app",
+    "load": "sources",
     "negotiate": "device",
     "read_offers": "offers",
     "serve": "server",
@@ -52,7 +67,15 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    try:
+        module = importlib.import_module(f"{__name__}.{_HOME[name]}")
+    except SplitCodecError:
+        raise
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'{__name__}.{name} needs {error.name}: pip install "pysplitcodec[serve]"'
+        ) from error
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

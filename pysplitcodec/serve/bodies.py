@@ -2,42 +2,90 @@
 
 from __future__ import annotations
 
-from starlette.exceptions import HTTPException
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from starlette.requests import ClientDisconnect, Request
 
+from pysplitcodec.serve.limits import RefusalError
 from pysplitcodec.serve.protocol import shown
 
-__all__ = ["check_headers", "read_body"]
+__all__ = ["Bodies", "check_headers"]
 
 _CONTENT_TYPES = ("application/json", "application/octet-stream")
+_CLOSE = {"Connection": "close"}
 
 
 def check_headers(request: Request) -> None:
     """Refuse bodies in a form that nothing here reads."""
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
-        raise HTTPException(415, f"Content-Encoding is {shown(encoding)}: expected none")
+        raise RefusalError(415, f"Content-Encoding is {shown(encoding)}: expected none")
     given = request.headers.get("content-type", "application/json")
     if given.partition(";")[0].strip().lower() not in _CONTENT_TYPES:
-        raise HTTPException(
+        raise RefusalError(
             415, f"Content-Type is {shown(given)}: expected {' or '.join(_CONTENT_TYPES)}"
         )
 
 
-async def read_body(request: Request, max_body: int) -> bytes:
-    """The request's body; refused as soon as it is known to be too long."""
-    too_long = HTTPException(
-        413, f"the request body is too long: the limit is {max_body} bytes", {"Connection": "close"}
-    )
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdigit() or len(declared) > 18 or int(declared) > max_body:
-        raise too_long
-    body = bytearray()
-    try:
+class Bodies:
+    """Reads bodies, no more of them at a time than fit `max_bytes` together.
+
+    body_s: how long one may take.
+    """
+
+    def __init__(self, max_bytes: int, body_s: float) -> None:
+        self._max_bytes, self._body_s = max_bytes, body_s
+        self._held = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request, max_body: int) -> AsyncIterator[bytes]:
+        """A request's body, which has its room until the statement is left.
+
+        Refused as soon as it is known to be too long (413), where there is no room (503), and if it
+        is not there in time (408).
+        """
+        check_headers(request)
+        body = _Body(self, max_body)
+        try:
+            yield await asyncio.wait_for(body.read(request), self._body_s)
+        except asyncio.TimeoutError:
+            why = f"the request body did not come within {self._body_s:g} s"
+            raise RefusalError(408, why, _CLOSE) from None
+        except ClientDisconnect:
+            raise RefusalError(400, "the client left before its request was complete") from None
+        finally:
+            self._held -= body.held
+
+    def hold(self, length: int) -> None:
+        """Take room for so many bytes more."""
+        if self._held + length > self._max_bytes:
+            raise RefusalError(
+                503, "too many requests at a time: try again later", {"Retry-After": "1", **_CLOSE}
+            )
+        self._held += length
+
+
+class _Body:
+    def __init__(self, bodies: Bodies, max_body: int) -> None:
+        self._bodies, self._max_body = bodies, max_body
+        self.held = 0
+
+    async def read(self, request: Request) -> bytes:
+        declared = request.headers.get("content-length", "0")
+        # Compared by its length first: a number of any length takes any time to read.
+        self._hold(int(declared) if declared.isdigit() and len(declared) < 19 else 1 << 62)
+        body = bytearray()
         async for chunk in request.stream():
-            if len(body) + len(chunk) > max_body:
-                raise too_long
+            self._hold(len(body) + len(chunk))
             body += chunk
-    except ClientDisconnect:
-        raise HTTPException(400, "the client left before its request was complete") from None
-    return bytes(body)
+        return bytes(body)
+
+    def _hold(self, length: int) -> None:
+        if length > self._max_body:
+            why = f"the request body is too long: the limit is {self._max_body} bytes"
+            raise RefusalError(413, why, _CLOSE)
+        if length > self.held:
+            self._bodies.hold(length - self.held)
+            self.held = length

@@ -7,15 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pysplitcodec.errors import ArgumentError, MissingDependencyError, ServerError
-from pysplitcodec.serve.protocol import shown
+import httpx
 
-try:
-    import httpx
-except ImportError as error:
-    raise MissingDependencyError(
-        f'asking a tail server needs {error.name}: pip install "pysplitcodec[serve]"'
-    ) from error
+from pysplitcodec.errors import ArgumentError, ServerError
+from pysplitcodec.serve.protocol import shown
 
 __all__ = ["Connection"]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union
 import numpy as np
 import numpy.typing as npt
 
+from pysplitcodec.bundle import is_sha256
 from pysplitcodec.codec import Codec
 from pysplitcodec.errors import ArgumentError, FrameError, ModelError, ServerError
 from pysplitcodec.plan import DeviceProfile, Limits, Link, Weights
@@ -24,7 +25,7 @@ from pysplitcodec.runtime import Model, TensorInfo, one_line, open_model
 from pysplitcodec.serve.client import EdgeClient, EdgeReply, TailClient
 from pysplitcodec.serve.connection import Connection
 from pysplitcodec.serve.fetch import fetch
-from pysplitcodec.serve.offers import KINDS, is_sha256
+from pysplitcodec.serve.offers import KINDS
 from pysplitcodec.serve.tail import check_name
 
 if TYPE_CHECKING:

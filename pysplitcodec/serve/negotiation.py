@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from pysplitcodec.errors import ArgumentError, ProtocolError
-from pysplitcodec.plan import DeviceProfile
 from pysplitcodec.serve import decide
-from pysplitcodec.serve.bodies import check_headers, read_body
-from pysplitcodec.serve.offers import Offer
+from pysplitcodec.serve.bodies import Bodies
+from pysplitcodec.serve.limits import RefusalError
+from pysplitcodec.serve.offers import Offer, tail_name
 from pysplitcodec.serve.protocol import shown
+from pysplitcodec.serve.service import Service
 
-__all__ = ["HEADS", "NEGOTIATE", "negotiation_routes", "tail_name"]
+__all__ = ["HEADS", "NEGOTIATE", "negotiation_routes"]
 
 NEGOTIATE = "/v1/split/negotiate"
 HEADS = "/v1/split/heads"
@@ -29,44 +27,35 @@ _MAX_REQUEST = 64 << 10
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))", re.ASCII)
 
 
-def tail_name(model: str, tail: Path) -> str:
-    """The name that an offered tail is served by; offers of one split point share it."""
-    return f"{model}-{tail.name[:12]}"
-
-
-def negotiation_routes(
-    models: Mapping[str, Sequence[Offer]], device: DeviceProfile | None
-) -> list[Route]:
-    """The routes of offers by model, as read from folders.  device: the server's own profile."""
-    heads = {one.head.name: one.head for offers in models.values() for one in offers}
+def negotiation_routes(service: Service, bodies: Bodies) -> list[Route]:
+    """The routes of the offers that a service has."""
 
     async def negotiate(request: Request) -> Response:
-        check_headers(request)
-        body = await read_body(request, _MAX_REQUEST)
-        try:
+        async with bodies.read(request, _MAX_REQUEST) as body:
             asked = decide.Request.read(body)
-            if asked.model not in models:
-                raise HTTPException(
-                    404,
-                    f"there are no offers of {shown(asked.model)}: this server has those of "
-                    + ", ".join(map(repr, models)),
-                )
-            offer, plan, runner_up = decide.decide(asked, models[asked.model], device)
+        offers = service.offers.get(asked.model)
+        if offers is None:
+            known = ", ".join(map(repr, service.offers)) or "none"
+            raise RefusalError(
+                404,
+                f"there are no offers of {shown(asked.model)}: this server has those of {known}",
+            )
+        try:
+            offer, plan, runner_up = decide.decide(asked, offers, service.device)
         except decide.NoOfferError as error:
-            raise HTTPException(409, str(error)) from None
-        except (ProtocolError, ArgumentError) as error:
-            raise HTTPException(400, str(error)[:1000]) from None
+            raise RefusalError(409, str(error)) from None
         return JSONResponse(_answer(asked.model, offer, plan, runner_up))
 
     async def head(request: Request) -> Response:
         sha256 = request.path_params["sha256"]
-        if sha256 not in heads:
-            raise HTTPException(404, f"there is no head {shown(sha256)}")
+        path = service.heads.get(sha256)
+        if path is None:
+            raise RefusalError(404, f"there is no head {shown(sha256)}")
         try:
-            stat = heads[sha256].stat()
+            stat = path.stat()
         except OSError:
-            raise HTTPException(404, f"the head {sha256} is gone") from None
-        return _file(request, heads[sha256], stat, f'"{sha256}"')
+            raise RefusalError(404, f"the head {sha256} is gone") from None
+        return _file(request, path, stat, f'"{sha256}"')
 
     return [
         Route(NEGOTIATE, negotiate, methods=["POST"]),
@@ -113,9 +102,9 @@ def _check_range(asked: str, size: int) -> None:
     found = _RANGE.fullmatch(asked.strip())
     first, last = (found[1], found[2]) if found else (None, None)
     if not found or (first and last and int(last) < int(first)):
-        raise HTTPException(400, f"Range is {shown(asked)}: expected bytes=FIRST-LAST")
+        raise RefusalError(400, f"Range is {shown(asked)}: expected bytes=FIRST-LAST")
     if (int(first) if first else size - int(found[3])) >= size:
-        raise HTTPException(
+        raise RefusalError(
             416,
             f"Range is {shown(asked)}: the head has {size} bytes",
             {"Content-Range": f"bytes */{size}"},

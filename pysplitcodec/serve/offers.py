@@ -8,32 +8,32 @@ A folder: offers.json, and the files of heads and tails, named by the SHA-256 of
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pysplitcodec.bundle import file_sha256, is_sha256
 from pysplitcodec.codec import Codec
 from pysplitcodec.errors import ArgumentError, ModelError
 from pysplitcodec.plan.patterns import Pattern
-from pysplitcodec.runtime import model_format
+from pysplitcodec.runtime import model_format, open_model
+from pysplitcodec.serve.limits import ServerLimits
 from pysplitcodec.serve.protocol import shown
-from pysplitcodec.serve.tail import check_name
+from pysplitcodec.serve.tail import Tail, check_name
 
 __all__ = [
     "INDEX",
     "KINDS",
     "Offer",
     "Offers",
-    "file_sha256",
-    "is_sha256",
+    "offered_tails",
     "read_offers",
+    "tail_name",
     "write_offers",
 ]
 
@@ -131,18 +131,23 @@ def read_offers(path: str | os.PathLike[str]) -> Offers:
     return Offers(found["model"], offers)
 
 
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
+def tail_name(model: str, tail: Path) -> str:
+    """The name that an offered tail is served by; offers of one split point share it."""
+    return f"{model}-{tail.name[:12]}"
 
 
-def is_sha256(text: object) -> bool:
-    """Whether `text` is what `file_sha256` gives, and so a safe name of a file."""
-    return isinstance(text, str) and re.fullmatch(r"[0-9a-f]{64}", text) is not None
+def offered_tails(offers: Offers, limits: ServerLimits, threads: int = 1) -> list[Tail]:
+    """The tails of a model's offers, each with the codecs of all offers that have it.
+
+    threads: CPU threads for one run of one.
+    """
+    codecs: dict[Path, list[Codec]] = {}
+    for one in offers.offers:
+        codecs.setdefault(one.tail, []).append(one.codec)
+    return [
+        Tail(open_model(path, threads), fitting, tail_name(offers.model, path), limits)
+        for path, fitting in codecs.items()
+    ]
 
 
 def _offer(folder: Path, row: dict[str, Any]) -> Offer:

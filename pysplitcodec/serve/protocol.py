@@ -66,6 +66,7 @@ _MAX_RANK = 8
 # An element of 4 bytes in a message becomes an object of at least 33.
 _MAX_BYTES_ELEMENTS = 1 << 16
 _MAX_ELEMENTS = 0x1FFFFFFF
+_MAX_TIMEOUT_US = 3_600_000_000
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -92,12 +93,15 @@ class InferRequest:
 
     inputs: by name; each array is the reader's own, in native byte order.
     outputs: the names wanted, and whether as binary; empty for all, then as `binary` says.
+    timeout_s: how long the request may wait, from the parameter `timeout` in microseconds, which
+        is Triton's; None if it has none.
     """
 
     inputs: dict[str, Array]
     outputs: dict[str, bool] = field(default_factory=dict)
     binary: bool = False
     id: str = ""
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,13 @@ def decode_request(body: bytes, json_len: int | None) -> InferRequest:
         name = _name(entry, outputs, "outputs")
         where = f"output {shown(name)}"
         outputs[name] = _flag(_parameters(entry, where), "binary_data", binary, where)
-    return InferRequest(_decode_tensors(top, "inputs", rest), outputs, binary, _id(top))
+    timeout_us = parameters.get("timeout", 0)
+    if type(timeout_us) is not int or not 0 <= timeout_us <= _MAX_TIMEOUT_US:
+        raise ProtocolError(
+            f"timeout of the request is {shown(timeout_us)}: expected microseconds, at most an hour"
+        )
+    inputs = _decode_tensors(top, "inputs", rest)
+    return InferRequest(inputs, outputs, binary, _id(top), timeout_us / 1e6 or None)
 
 
 def encode_response(response: InferResponse, binary: Collection[str]) -> Message:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,15 @@ from pysplitcodec.errors import (
 from pysplitcodec.frame import inspect
 from pysplitcodec.runtime import Model
 from pysplitcodec.serve import protocol
+from pysplitcodec.serve.limits import ServerLimits
 from pysplitcodec.serve.protocol import ProtocolError, shown
 
-__all__ = ["Tail", "check_name"]
+__all__ = ["Answer", "Tail", "Work", "check_name"]
 
 Array = npt.NDArray[Any]
 
 _FRAME = "frame"
+_DEFAULT = ServerLimits()
 
 
 def check_name(name: str) -> None:
@@ -38,13 +40,53 @@ def check_name(name: str) -> None:
         )
 
 
+class Work(NamedTuple):
+    """A request that has been read: what to run, and what of it is wanted.
+
+    inputs: frames, or samples as the model takes them.  wanted: outputs by name, and whether as
+    binary.  timeout_s: how long it may wait; None: as long as it takes.
+    """
+
+    inputs: Sequence[Any]
+    are_frames: bool
+    wanted: Mapping[str, bool]
+    id: str = ""
+    timeout_s: float | None = None
+
+
+class Answer(NamedTuple):
+    """The outputs that were wanted, and seconds in decoding the request's frames and in the model.
+
+    tail_s: of the whole run, if it ran stacked with others.
+    """
+
+    outputs: dict[str, Array]
+    decode_s: float
+    tail_s: float
+
+
+class _Decoded(NamedTuple):
+    samples: list[Array]
+    decode_s: float
+
+
 class Tail:
     """A model with one input, and the codecs whose frames it takes.
 
-    Samples run one by one: a result is then the same bits whatever else is in its batch.
+    Samples run one by one: a result is then the same bits whatever else is in its batch.  With
+    `limits.stack` they run together where the model takes more than one.
+
+    Raises ArgumentError for a codec that does not fit the input or a name that cannot stand in a
+    URL; ModelError for a model that does not run, or has more than one input.
     """
 
-    def __init__(self, model: Model, codecs: Sequence[Codec], name: str, max_batch: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        codecs: Sequence[Codec] = (),
+        name: str = "tail",
+        limits: ServerLimits = _DEFAULT,
+    ) -> None:
         check_name(name)
         if len(model.inputs) != 1:
             raise ModelError(f"the tail has {len(model.inputs)} inputs: expected one")
@@ -52,7 +94,6 @@ class Tail:
         if len(set(names)) != len(names):
             raise ModelError(f"the tail has several outputs of one name: {', '.join(names)}")
         self.name = name
-        self.max_batch = max_batch
         self._model = model
         self._input = model.inputs[0]
         for codec in codecs:
@@ -62,6 +103,8 @@ class Tail:
         results = model(np.zeros(self._input.shape, self._input.dtype))
         self._batched = self._input.shape[:1] == (1,) and all(r.shape[:1] == (1,) for r in results)
         self._outputs = dict(zip(names, results))
+        self._max_batch = limits.max_batch if self._batched else 1
+        self._stack = limits.stack and self._batched and self._takes(2)
         self._input_datatype = protocol.datatype_of(np.empty(0, self._input.dtype))
 
     def metadata(self) -> dict[str, Any]:
@@ -79,12 +122,12 @@ class Tail:
             "outputs": outputs,
             "parameters": {
                 "codec_ids": [f"{id:08x}" for id in self._codecs],
-                "max_batch": self.max_batch if self._batched else 1,
+                "max_batch": self._max_batch,
             },
         }
 
-    def infer(self, body: bytes, json_len: int | None) -> protocol.Message:
-        """Answer one request.  Raises ProtocolError, FrameError and ModelError."""
+    def read(self, body: bytes, json_len: int | None) -> Work:
+        """A request of the protocol as work; frames are not decoded yet.  Raises ProtocolError."""
         request = protocol.decode_request(body, json_len)
         unknown = set(request.outputs) - set(self._outputs)
         if unknown:
@@ -93,28 +136,84 @@ class Tail:
                 + ", ".join(map(shown, self._outputs))
             )
         wanted = request.outputs or dict.fromkeys(self._outputs, request.binary)
+        inputs, are_frames = self._inputs(request.inputs)
+        return Work(inputs, are_frames, wanted, request.id, request.timeout_s)
 
-        begin = time.perf_counter()
-        samples = self._samples(request.inputs)
-        decoded = time.perf_counter()
-        results = [self._model(sample) for sample in samples]
-        done = time.perf_counter()
+    def run(self, works: Sequence[Work]) -> list[Answer | Exception]:
+        """Answer requests together, each with its outputs or with what is wrong with it alone.
 
-        outputs = {}
-        for place, name in enumerate(self._outputs):
-            if name in wanted:
-                parts = [result[place] for result in results]
-                outputs[name] = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        Errors are FrameError and ModelError, or a defect.
+        """
+        decoded = [self._decode(work) for work in works]
+        sound = [one for one in decoded if isinstance(one, _Decoded)]
+        stacked = self._run_stacked(sound) if self._stack and len(sound) > 1 else None
+        found: list[Answer | Exception] = []
+        for work, one in zip(works, decoded):
+            if isinstance(one, Exception):
+                found.append(one)
+                continue
+            try:
+                results, tail_s = next(stacked) if stacked else self._run_each(one.samples)
+            except Exception as error:  # of this request: the others are answered
+                found.append(error)
+                continue
+            pairs = zip(self._outputs, results)
+            outputs = {name: result for name, result in pairs if name in work.wanted}
+            found.append(Answer(outputs, one.decode_s, tail_s))
+        return found
+
+    def encode(self, work: Work, answer: Answer) -> protocol.Message:
+        """The protocol's response.  Raises ProtocolError for what JSON cannot hold."""
         response = protocol.InferResponse(
             self.name,
-            outputs,
-            {"decode_us": (decoded - begin) * 1e6, "tail_us": (done - decoded) * 1e6},
-            request.id,
+            answer.outputs,
+            {"decode_us": answer.decode_s * 1e6, "tail_us": answer.tail_s * 1e6},
+            work.id,
         )
-        return protocol.encode_response(response, {name for name in wanted if wanted[name]})
+        return protocol.encode_response(
+            response, {name for name in work.wanted if work.wanted[name]}
+        )
 
-    def _samples(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """The tail's inputs, one for each run."""
+    def _decode(self, work: Work) -> _Decoded | Exception:
+        begin = time.perf_counter()
+        samples, count = list(work.inputs), len(work.inputs)
+        if work.are_frames:
+            try:
+                samples = [self._decoded(frame, i, count) for i, frame in enumerate(samples)]
+            except Exception as error:
+                return error
+        return _Decoded(samples, time.perf_counter() - begin)
+
+    def _run_each(self, samples: list[Array]) -> tuple[list[Array], float]:
+        begin = time.perf_counter()
+        runs = [self._model(sample) for sample in samples]
+        results = [np.concatenate(parts) for parts in zip(*runs)] if len(runs) > 1 else runs[0]
+        return results, time.perf_counter() - begin
+
+    def _run_stacked(self, decoded: list[_Decoded]) -> Iterator[tuple[list[Array], float]] | None:
+        """What each of several requests gets of one run; None if it fails."""
+        begin = time.perf_counter()
+        try:
+            results = self._model(np.concatenate([one for some in decoded for one in some.samples]))
+        except ModelError:
+            return None  # who is to blame shows when they run one by one
+        tail_s = time.perf_counter() - begin
+        ends = np.cumsum([len(some.samples) for some in decoded])[:-1]
+        return (
+            (list(parts), tail_s) for parts in zip(*(np.split(result, ends) for result in results))
+        )
+
+    def _takes(self, samples: int) -> bool:
+        """Whether the model runs on so many at once, and gives as many results."""
+        shape = (samples, *self._input.shape[1:])
+        try:
+            results = self._model(np.zeros(shape, self._input.dtype))
+        except ModelError:
+            return False
+        return all(result.shape[:1] == (samples,) for result in results)
+
+    def _inputs(self, inputs: Mapping[str, Array]) -> tuple[list[Any], bool]:
+        """Frames, or the model's inputs, one for each sample; and whether they are frames."""
         if len(inputs) != 1:
             raise ProtocolError(f"the request has {len(inputs)} inputs: expected one")
         ((name, array),) = inputs.items()
@@ -123,7 +222,7 @@ class Tail:
             if array.ndim != 1:
                 raise ProtocolError(f"'{_FRAME}' has shape {list(array.shape)}: expected [n]")
             self._check_batch(array.size)
-            return [self._decoded(frame, i, array.size) for i, frame in enumerate(array)]
+            return list(array), True
         if name != self._input.name:
             raise ProtocolError(
                 f"there is no input {shown(name)}: expected '{_FRAME}' (BYTES) or "
@@ -133,14 +232,14 @@ class Tail:
             raise ProtocolError(f"{shown(name)} is {datatype}: expected {self._input_datatype}")
         shape = self._input.shape
         if array.shape == shape:
-            return [array]
+            return [array], False
         if not self._batched or array.ndim != len(shape) or array.shape[1:] != shape[1:]:
             raise ProtocolError(
                 f"input {shown(name)} has shape {list(array.shape)}: expected {list(shape)}"
                 + (", or more than one of it" if self._batched else "")
             )
         self._check_batch(len(array))
-        return [array[i : i + 1] for i in range(len(array))]
+        return [array[i : i + 1] for i in range(len(array))], False
 
     def _decoded(self, frame: bytes, i: int, count: int) -> Array:
         try:
@@ -174,9 +273,8 @@ class Tail:
             )
 
     def _check_batch(self, count: int) -> None:
-        most = self.max_batch if self._batched else 1
-        if not 1 <= count <= most:
-            raise ProtocolError(f"the request has {count} samples: expected 1 to {most}")
+        if not 1 <= count <= self._max_batch:
+            raise ProtocolError(f"the request has {count} samples: expected 1 to {self._max_batch}")
 
 
 def _described(name: str, array: Array) -> dict[str, Any]:

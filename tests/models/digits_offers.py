@@ -1,13 +1,7 @@
-"""Offers of the embedded digits model, measured, and a server in a process of its own."""
+"""Offers of the embedded digits model, measured."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,20 +76,3 @@ def _macs(model: bytes) -> int:
     macs = layers.macs(range(len(layers.operators)))
     assert macs is not None
     return macs
-
-
-@contextlib.contextmanager
-def serving(*args: object) -> Iterator[dict[str, Any]]:
-    """`splitcodec serve ARGS` on a free port; gives what it prints once it answers."""
-    command = [sys.executable, "-m", "pysplitcodec", "serve", *map(str, args)]
-    with subprocess.Popen(
-        [*command, "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        watch = threading.Timer(60, process.kill)  # the line below may never come
-        watch.start()
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())
-        finally:
-            watch.cancel()
-            process.terminate()
