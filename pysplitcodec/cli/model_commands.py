@@ -28,7 +28,7 @@ def split(
     ] = None,
     tensors: Annotated[int, typer.Option(min=1, help="How many tensors a cut may send.")] = 1,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the files head and tail.")
+        Path, typer.Option("--output", "-o", help="Folder for head, tail and bundle.json.")
     ] = Path("out"),
     calibrate: Annotated[
         Optional[Path],
@@ -51,6 +51,7 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Split a model at a tensor: a head for the device, a tail for the server."""
+    from pysplitcodec.bundle import write_bundle
     from pysplitcodec.runtime import model_format
     from pysplitcodec.splitting import read_graph
 
@@ -81,6 +82,7 @@ def split(
     if calibrate:
         files["codec"] = output / "codec.json"
         _fit_codec(halves.head, calibrate, bits, coder).save(files["codec"])
+    write_bundle(output, model.stem, halves.cut.name, files)
     verified = _verified(model, [halves], 1, inputs)[0] if verify else {}
     if as_json:
         named = {name: str(path) for name, path in files.items()}

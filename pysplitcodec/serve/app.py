@@ -76,19 +76,21 @@ def create_app(service: Service) -> Starlette:
         service.metrics.answered(name, len(work.inputs), seconds, answer, *sizes)
         return Response(message.body, headers=message.headers())
 
-    routes = [
+    routes = []
+    # In this order, for routes are tried one after another.
+    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        routes += [
+            Route(f"{path}/infer", infer, methods=["POST"]),
+            Route(f"{path}/ready", model_ready),
+            Route(path, model_metadata),
+        ]
+    routes += [
         Route("/v2", server_metadata),
         Route(_LIVE, live),
         Route(_READY, ready),
         Route("/metrics", metrics),
         *negotiation_routes(service, bodies),
     ]
-    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-        routes += [
-            Route(path, model_metadata),
-            Route(f"{path}/ready", model_ready),
-            Route(f"{path}/infer", infer, methods=["POST"]),
-        ]
     handlers = {HTTPException: _raised}
     return Starlette(
         routes=routes, middleware=[Middleware(_Door, service)], exception_handlers=handlers

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -48,21 +49,20 @@ class Metrics:
             "stage_seconds", "Seconds of a request by stage", _SECONDS, "model", "stage"
         )
         self._together = spread("run_requests", "Requests that ran together", _COUNTS, "model")
+        self._of_model = functools.cache(self._find)
 
     def answered(
         self, model: str, samples: int, seconds: float, answer: Answer, received: int, sent: int
     ) -> None:
         """A request and its answer: seconds in all, and bytes of their bodies."""
-        self._requests.labels(model, "200").inc()
-        self._samples.labels(model).inc(samples)
-        self._received.labels(model).inc(received)
-        self._sent.labels(model).inc(sent)
-        for stage, value in (
-            ("decode", answer.decode_s),
-            ("tail", answer.tail_s),
-            ("request", seconds),
-        ):
-            self._stages.labels(model, stage).observe(value)
+        its = self._of_model(model)
+        its.requests.inc()
+        its.samples.inc(samples)
+        its.received.inc(received)
+        its.sent.inc(sent)
+        its.decode.observe(answer.decode_s)
+        its.tail.observe(answer.tail_s)
+        its.request.observe(seconds)
 
     def refused(self, model: str, status: int) -> None:
         """A request that was refused; model: "" if it names none that there is."""
@@ -70,14 +70,44 @@ class Metrics:
 
     def ran(self, tail: Tail, waited_s: list[float]) -> None:
         """A run of a tail, and how long each of its requests had waited for it."""
-        self._together.labels(tail.name).observe(len(waited_s))
-        stage = self._stages.labels(tail.name, "wait")
+        its = self._of_model(tail.name)
+        its.together.observe(len(waited_s))
         for value in waited_s:
-            stage.observe(value)
+            its.wait.observe(value)
+
+    def _find(self, model: str) -> _OfModel:
+        wait, decode, tail, request = (
+            self._stages.labels(model, stage) for stage in ("wait", "decode", "tail", "request")
+        )
+        return _OfModel(
+            requests=self._requests.labels(model, "200"),
+            samples=self._samples.labels(model),
+            received=self._received.labels(model),
+            sent=self._sent.labels(model),
+            together=self._together.labels(model),
+            wait=wait,
+            decode=decode,
+            tail=tail,
+            request=request,
+        )
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _OfModel(NamedTuple):
+    """A model's own counters; looking them up by their labels takes longer than counting."""
+
+    requests: Counter
+    samples: Counter
+    received: Counter
+    sent: Counter
+    together: Histogram
+    wait: Histogram
+    decode: Histogram
+    tail: Histogram
+    request: Histogram
 
 
 class _Waiting(Collector):

@@ -75,6 +75,7 @@ def serve(
         log_config=None,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(bounds.stop_s)),
         ssl_certfile=None if tls is None else tls[0],
