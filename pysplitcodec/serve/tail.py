@@ -139,6 +139,10 @@ class Tail:
         inputs, are_frames = self._inputs(request.inputs)
         return Work(inputs, are_frames, wanted, request.id, request.timeout_s)
 
+    def of_frame(self, frame: bytes, timeout_s: float | None = None) -> Work:
+        """One frame as work, all of whose outputs are wanted."""
+        return Work([frame], True, dict.fromkeys(self._outputs, True), "", timeout_s)
+
     def run(self, works: Sequence[Work]) -> list[Answer | Exception]:
         """Answer requests together, each with its outputs or with what is wrong with it alone.
 
