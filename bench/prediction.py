@@ -38,7 +38,7 @@ from pysplitcodec.cli.arrays import load_model_inputs
 from pysplitcodec.demo import load_digits, tail_server
 from pysplitcodec.plan import Candidate, DeviceProfile, Link, evaluate
 from pysplitcodec.runtime import open_model
-from pysplitcodec.serve import EdgeClient, TailClient
+from pysplitcodec.serve import EdgeClient, HttpTransport, TailClient
 from pysplitcodec.serve.relay import Relay
 from pysplitcodec.splitting import Cut, read_graph
 
@@ -176,29 +176,30 @@ def _point(model: Path, inputs: Sequence[Any], number: int, folder: Path) -> Poi
 
 
 @contextmanager
-def _slow(url: str, rate: float) -> Iterator[TailClient]:
-    """A client of the server, behind a relay; its connection is open."""
+def _slow(url: str, rate: float) -> Iterator[str]:
+    """The server's URL behind a relay."""
     place = urlsplit(url)
     link = Link("relay", bits_per_s=rate, latency_s=LATENCY_S)
-    with (
-        Relay(str(place.hostname), int(place.port or 0), link) as relay,
-        TailClient(f"http://127.0.0.1:{relay.port}", timeout_s=TIMEOUT_S) as tail,
-    ):
-        tail.ready()
-        yield tail
+    with Relay(str(place.hostname), int(place.port or 0), link) as relay:
+        yield f"http://127.0.0.1:{relay.port}"
 
 
 def _empty_request_s(point: Point, url: str, rate: float, runs: int) -> float:
     """What a request takes beside its payload and the tail."""
     frame = point.empty_frame()
-    with _slow(url, rate) as tail:
+    with _slow(url, rate) as slow, TailClient(slow, timeout_s=TIMEOUT_S) as tail:
+        tail.ready()  # opens the connection
         replies = [tail.infer(frame) for _ in range(runs)]
     return statistics.median(r.roundtrip_s - r.tail_s for r in replies) - 8 * len(frame) / rate
 
 
 def _run_s(point: Point, url: str, rate: float, inputs: Sequence[Any], runs: int) -> float:
-    with _slow(url, rate) as tail:
-        edge = EdgeClient(open_model(point.head), point.codec, tail)
+    head = open_model(point.head)
+    with (
+        _slow(url, rate) as slow,
+        EdgeClient(head, point.codec, HttpTransport(slow), timeout_s=TIMEOUT_S) as edge,
+    ):
+        edge.run(inputs[0])  # opens the connection
         taken = []
         for number in range(runs):
             begin = time.perf_counter()

@@ -26,7 +26,7 @@ from pysplitcodec.codebook import Codebook
 from pysplitcodec.codec import Codec, coders
 from pysplitcodec.errors import MissingDependencyError, ServerError
 from pysplitcodec.runtime import TFLiteModel
-from pysplitcodec.serve.client import EdgeClient, TailClient
+from pysplitcodec.serve import EdgeClient, HttpTransport
 from pysplitcodec.splitting import split
 
 if TYPE_CHECKING:
@@ -131,13 +131,13 @@ def run(
     ]
     png, jpeg = image_bytes(digits.pixels)
     rows = []
-    with tail_server(tail_bytes, codecs) as url, TailClient(url) as tail:
+    with tail_server(tail_bytes, codecs) as url:
         for codec in codecs:
             if progress:
                 progress(f"{codec.bits} bits, {codec.coder}")
-            edge = EdgeClient(head, codec, tail)
-            edge.run(digits.images[0])  # opens the connection
-            replies = [edge.run(image) for image in digits.images]
+            with EdgeClient(head, codec, HttpTransport(url)) as edge:
+                edge.run(digits.images[0])  # opens the connection
+                replies = [edge.run(image) for image in digits.images]
             rows.append(_row(codec, replies, digits.labels, accuracy_whole, png, jpeg))
     return rows
 
@@ -167,8 +167,8 @@ def _row(
     def median_us(seconds: list[float]) -> float:
         return round(float(np.median(seconds)) * 1e6, 2)
 
-    roundtrips_ms = np.array([reply.tail.roundtrip_s for reply in replies]) * 1e3
-    served_ms = np.array([reply.tail.decode_s + reply.tail.tail_s for reply in replies]) * 1e3
+    roundtrips_ms = np.array([reply.roundtrip_s for reply in replies]) * 1e3
+    served_ms = np.array([reply.decode_s + reply.tail_s for reply in replies]) * 1e3
     return Row(
         bits=codec.bits,
         coder=codec.coder,
@@ -184,8 +184,8 @@ def _row(
         accuracy_whole=round(accuracy_whole, 4),
         head_us=median_us([reply.head_s for reply in replies]),
         encode_us=median_us([reply.encode_s for reply in replies]),
-        decode_us=median_us([reply.tail.decode_s for reply in replies]),
-        tail_us=median_us([reply.tail.tail_s for reply in replies]),
+        decode_us=median_us([reply.decode_s for reply in replies]),
+        tail_us=median_us([reply.tail_s for reply in replies]),
         link_ms_p50=round(float(np.median(roundtrips_ms - served_ms)), 3),
         roundtrip_ms_p50=round(float(np.median(roundtrips_ms)), 3),
         roundtrip_ms_p95=round(float(np.percentile(roundtrips_ms, 95)), 3),

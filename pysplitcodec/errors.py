@@ -100,7 +100,17 @@ class TrainingError(SplitCodecError):
 
 
 class ServerError(SplitCodecError):
-    """The tail server refused, failed, or is not there."""
+    """The tail server refused, failed, or is not there.
+
+    status: HTTP's, None if there is no answer.  retry_after_s: when to ask again, if it says so.
+    """
+
+    def __init__(
+        self, message: str, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class ProtocolError(SplitCodecError, ValueError):

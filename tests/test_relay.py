@@ -289,7 +289,7 @@ def test_a_tail_server_behind_it() -> None:
         pytest.importorskip(package, reason='needs "pysplitcodec[serve,tflite]"')
     from pysplitcodec.demo import load_digits, tail_server
     from pysplitcodec.runtime import open_model
-    from pysplitcodec.serve import EdgeClient, TailClient
+    from pysplitcodec.serve import EdgeClient, HttpTransport
 
     digits = load_digits()
     head, tail_model = open_model(digits.head), open_model(digits.tail)
@@ -299,14 +299,14 @@ def test_a_tail_server_behind_it() -> None:
     link = get_link("zigbee")
     with tail_server(digits.tail, [codec]) as url:
         port = int(url.rpartition(":")[2])
-        with (
-            Relay("127.0.0.1", port, link) as relay,
-            TailClient(f"http://127.0.0.1:{relay.port}", timeout_s=TIMEOUT_S) as tail,
-        ):
-            edge = EdgeClient(head, codec, tail)
+        with Relay("127.0.0.1", port, link) as relay:
+            transport = HttpTransport(f"http://127.0.0.1:{relay.port}", timeout_s=TIMEOUT_S)
+            edge = EdgeClient(head, codec, transport, timeout_s=TIMEOUT_S)
             for image in digits.images[:5]:
                 reply = edge.run(image)
                 (wanted,) = tail_model(codec.decode(codec.encode(head(image)[0][0]))[None])
                 assert next(iter(reply.outputs.values())).tobytes() == wanted.tobytes()
-                sent = link.airtime_s(reply.tail.sent_bytes)
-                assert reply.tail.roundtrip_s > sent + link.airtime_s(reply.tail.received_bytes)
+                answer_bytes = sum(output.nbytes for output in reply.outputs.values())
+                sent_s = link.airtime_s(reply.frame_len)
+                assert reply.roundtrip_s > sent_s + link.airtime_s(answer_bytes)
+            edge.close()

@@ -161,18 +161,18 @@ def run(
 ) -> None:
     """Run a head on inputs, send the features, and print what the tail answers."""
     from pysplitcodec.runtime import open_model
-    from pysplitcodec.serve import EdgeClient, TailClient
+    from pysplitcodec.serve import EdgeClient, HttpTransport, TailClient
 
     path = codec or _beside(head)
     if not path.is_file():
         raise ArgumentError(f"no codec: {path} does not exist; give one with --codec")
     runner = open_model(head)
     with TailClient(server, model) as tail:
-        edge = EdgeClient(runner, Codec.load(path), tail)
+        tail.metadata()  # whether it is there, before the edge waits for it to come
+    with EdgeClient(runner, Codec.load(path), HttpTransport(server), model or "") as edge:
         rows = []
         for file, number, sample in _samples(inputs, runner.inputs[0], value_range):
-            reply = edge.run(sample)
-            rows.append(_row(file, number, reply.outputs, reply))
+            rows.append(_row(file, number, edge.run(sample)))
     if as_json:
         print_json({"server": server, "rows": rows})
         return
@@ -223,9 +223,7 @@ def negotiate(
     ) as found:
         rows = []
         for file, number, sample in _samples(inputs, found.inputs[0], value_range):
-            reply = found.run(sample)
-            row = _row(file, number, reply.outputs, reply.edge)
-            rows.append({**row, "fallback": reply.fallback})
+            rows.append(_row(file, number, found.run(sample)))
     if as_json:
         about = {"plan": found.plan, "head_received_bytes": found.received_bytes}
         print_json({"server": server, **about, "rows": rows})
@@ -257,28 +255,24 @@ def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     messages.print(f"{len(rows)} input(s)")
 
 
-def _row(file: Path, number: int, outputs: dict[str, Any], edge: Any) -> dict[str, Any]:
-    """Of one input; edge: what it took, None if no split model ran."""
-    first = next(iter(outputs.values())).reshape(-1)
-    top = int(np.argmax(first))
-    took = {} if edge is None else _took(edge)
-    return {
-        "input": str(file),
-        "number": number,
-        "top": top,
-        "score": round(float(first[top]), 4),
-        **took,
-        "outputs": {key: value.tolist() for key, value in outputs.items()},
-    }
+def _row(file: Path, number: int, reply: Any) -> dict[str, Any]:
+    """Of one input."""
+    row: dict[str, Any] = {"input": str(file), "number": number, "fallback": reply.fallback}
+    for output in list(reply.outputs.values())[:1]:
+        top = int(np.argmax(output))
+        row.update(top=top, score=round(float(output.reshape(-1)[top]), 4))
+    if reply.frame_len:
+        row.update(_took(reply))
+    return {**row, "outputs": {key: value.tolist() for key, value in reply.outputs.items()}}
 
 
-def _took(edge: Any) -> dict[str, Any]:
+def _took(reply: Any) -> dict[str, Any]:
     return {
-        "payload_bytes": edge.payload_len,
-        "frame_bytes": edge.frame_len,
-        "head_us": round(edge.head_s * 1e6, 1),
-        "encode_us": round(edge.encode_s * 1e6, 1),
-        "decode_us": round(edge.tail.decode_s * 1e6, 1),
-        "tail_us": round(edge.tail.tail_s * 1e6, 1),
-        "roundtrip_ms": round(edge.tail.roundtrip_s * 1e3, 3),
+        "payload_bytes": reply.payload_len,
+        "frame_bytes": reply.frame_len,
+        "head_us": round(reply.head_s * 1e6, 1),
+        "encode_us": round(reply.encode_s * 1e6, 1),
+        "decode_us": round(reply.decode_s * 1e6, 1),
+        "tail_us": round(reply.tail_s * 1e6, 1),
+        "roundtrip_ms": round(reply.roundtrip_s * 1e3, 3),
     }

@@ -1,8 +1,8 @@
-"""Edge and server: frames go to a tail model over HTTP, its outputs come back.
+"""Edge and server: frames go to a tail model over a link, its outputs come back.
 
-The server speaks the Open Inference Protocol v2 with Triton's binary tensors; docs/serving.md has
-the endpoints.  Importing this package imports neither web framework nor model runtime: names are
-loaded when first used, and then need `pip install "pysplitcodec[serve]"`.
+Over HTTP the server speaks the Open Inference Protocol v2 with Triton's binary tensors;
+docs/serving.md has the endpoints.  Importing this package imports neither web framework nor model
+runtime: names are loaded when first used, and then need `pip install "pysplitcodec[serve]"`.
 """
 
 from __future__ import annotations
@@ -14,27 +14,35 @@ from pysplitcodec.errors import MissingDependencyError, SplitCodecError
 
 if TYPE_CHECKING:
     from pysplitcodec.serve.app import create_app
-    from pysplitcodec.serve.client import EdgeClient, EdgeReply, TailClient, TailReply
-    from pysplitcodec.serve.device import Negotiated, NegotiatedReply, negotiate
+    from pysplitcodec.serve.client import TailClient, TailReply
+    from pysplitcodec.serve.device import Negotiated, negotiate
+    from pysplitcodec.serve.edge import EdgeClient, EdgeReply
+    from pysplitcodec.serve.http_link import HttpTransport
     from pysplitcodec.serve.limits import ServerLimits
+    from pysplitcodec.serve.memory_link import MemoryTransport
     from pysplitcodec.serve.offers import Offer, Offers, read_offers, write_offers
+    from pysplitcodec.serve.sender import Sender
     from pysplitcodec.serve.server import serve
     from pysplitcodec.serve.service import Service
     from pysplitcodec.serve.sources import load
     from pysplitcodec.serve.tail import Tail
+    from pysplitcodec.serve.transport import Transport
 
 __all__ = [
     "EdgeClient",
     "EdgeReply",
+    "HttpTransport",
+    "MemoryTransport",
     "Negotiated",
-    "NegotiatedReply",
     "Offer",
     "Offers",
+    "Sender",
     "ServerLimits",
     "Service",
     "Tail",
     "TailClient",
     "TailReply",
+    "Transport",
     "create_app",
     "load",
     "negotiate",
@@ -44,17 +52,20 @@ __all__ = [
 ]
 
 _HOME = {
-    "EdgeClient": "client",
-    "EdgeReply": "client",
-    "ServerLimits": "limits",
+    "EdgeClient": "edge",
+    "EdgeReply": "edge",
+    "HttpTransport": "http_link",
+    "MemoryTransport": "memory_link",
     "Negotiated": "device",
-    "NegotiatedReply": "device",
     "Offer": "offers",
     "Offers": "offers",
+    "Sender": "sender",
+    "ServerLimits": "limits",
     "Service": "service",
     "Tail": "tail",
     "TailClient": "client",
     "TailReply": "client",
+    "Transport": "transport",
     "create_app": "app",
     "load": "sources",
     "negotiate": "device",

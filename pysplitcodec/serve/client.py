@@ -1,4 +1,4 @@
-"""The edge's side: sends frames to a tail server and reads its answers."""
+"""A tail server's client over HTTP: sends frames and reads the answers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from pysplitcodec.codec import Codec
-from pysplitcodec.errors import ArgumentError, FeatureError, ServerError
-from pysplitcodec.frame import inspect
+from pysplitcodec.errors import ServerError
 from pysplitcodec.serve import protocol
 from pysplitcodec.serve.connection import Connection
 
 if TYPE_CHECKING:
+    import os
     from types import TracebackType
 
-    from pysplitcodec.runtime import Model
-
-__all__ = ["EdgeClient", "EdgeReply", "TailClient", "TailReply"]
+__all__ = ["TailClient", "TailReply"]
 
 Array = npt.NDArray[Any]
 Frame = Union[bytes, bytearray, memoryview]
@@ -52,15 +49,22 @@ class TailClient:
     """A connection to a tail server, kept open between requests.
 
     url: such as "http://192.168.1.20:8000".  model: its name on the server, otherwise the one the
-    server names first.  timeout_s: how long to wait for the server to accept, take or send
-    anything.  Nothing is sent before the first call, and proxies set in the environment are not
-    used.  Safe to use from several threads; close it, or use it in a `with` statement.
+    server names first.  timeout_s, token, ca: see `Connection`.  Nothing is sent before the first
+    call.  Safe to use from several threads; close it, or use it in a `with` statement.
 
     All methods but `ready` raise ServerError if the server is not there, refuses or fails.
     """
 
-    def __init__(self, url: str, model: str | None = None, timeout_s: float = 10.0) -> None:
-        self._connection = Connection(url, timeout_s)
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        timeout_s: float = 10.0,
+        *,
+        token: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._connection = Connection(url, timeout_s, token=token, ca=ca)
         self.url = self._connection.url
         self._model = model
         self._input: str | None = None
@@ -87,14 +91,24 @@ class TailClient:
         """The protocol's model metadata: inputs, outputs, and in `parameters` the codec ids."""
         return self._get(self._path())
 
-    def infer(self, frames: Frame | Sequence[Frame]) -> TailReply:
-        """Have one or several frames decoded and run through the tail."""
+    def infer(
+        self,
+        frames: Frame | Sequence[Frame],
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> TailReply:
+        """Have one or several frames decoded and run through the tail.
+
+        key: of a request that may be sent again, its client's own: the server then answers as
+        before, and does not run it again.  timeout_s: how long the request may wait there.
+        """
         if isinstance(frames, (bytes, bytearray, memoryview)):
             frames = [frames]
         tensor = np.empty(len(frames), dtype=object)
         for i, frame in enumerate(frames):
             tensor[i] = bytes(frame)
-        return self._infer({"frame": tensor})
+        return self._infer({"frame": tensor}, key, timeout_s)
 
     def infer_tensor(self, array: Array) -> TailReply:
         """Run the tail on features as they are, not encoded.
@@ -132,11 +146,19 @@ class TailClient:
     def _get(self, path: str) -> dict[str, Any]:
         return self._connection.exchange_json("GET", path)
 
-    def _infer(self, inputs: Mapping[str, Array]) -> TailReply:
+    def _infer(
+        self,
+        inputs: Mapping[str, Array],
+        key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> TailReply:
         path = f"{self._path()}/infer"
-        message = protocol.encode_request(inputs)
+        message = protocol.encode_request(inputs, timeout_s=timeout_s)
+        sent = message.headers()
+        if key is not None:
+            sent["Idempotency-Key"] = key
         begin = time.perf_counter()
-        body, headers = self._connection.exchange("POST", path, message.body, message.headers())
+        body, headers = self._connection.exchange("POST", path, message.body, sent)
         roundtrip_s = time.perf_counter() - begin
         try:
             json_len = protocol.parse_json_len(headers.get(protocol.JSON_LEN_HEADER))
@@ -150,68 +172,6 @@ class TailClient:
             roundtrip_s,
             len(message.body),
             len(body),
-        )
-
-
-@dataclass(frozen=True)
-class EdgeReply:
-    """The outputs of a split model, and where the time and the bytes went.
-
-    frame_len, payload_len: bytes of the frame sent, and of the payload in it.
-    head_s, encode_s: seconds in the head and in encoding its feature.
-    """
-
-    outputs: dict[str, Array]
-    frame_len: int
-    payload_len: int
-    head_s: float
-    encode_s: float
-    tail: TailReply
-
-
-class EdgeClient:
-    """A split model as the edge device sees it: head and codec here, the tail behind `tail`.
-
-    head: has one output, of the codec's dtype and shape, or with a leading batch axis of 1.
-    Raises ArgumentError if head and codec do not fit each other.
-    """
-
-    def __init__(self, head: Model, codec: Codec, tail: TailClient) -> None:
-        if len(head.outputs) != 1:
-            raise ArgumentError(f"the head has {len(head.outputs)} outputs: expected one")
-        output = head.outputs[0]
-        if output.dtype != codec.dtype or output.shape not in (codec.shape, (1, *codec.shape)):
-            raise ArgumentError(
-                f"the head gives {output.dtype} of shape {output.shape}: the codec is for "
-                f"{codec.dtype} features of shape {codec.shape}"
-            )
-        self.head = head
-        self.codec = codec
-        self.tail = tail
-
-    def run(self, *inputs: npt.ArrayLike) -> EdgeReply:
-        """Run the split model on one sample.
-
-        inputs: what the head takes.  Raises ModelError if they do not fit it, FeatureError if they
-        hold more than one sample, ServerError if the server is not there, refuses or fails.
-        """
-        begin = time.perf_counter()
-        (feature,) = self.head(*inputs)
-        headed = time.perf_counter()
-        if feature.size != math.prod(self.codec.shape):
-            raise FeatureError(
-                f"the head gave shape {feature.shape}: expected one feature of {self.codec.shape}"
-            )
-        frame = self.codec.encode(feature.reshape(self.codec.shape))
-        encoded = time.perf_counter()
-        reply = self.tail.infer(frame)
-        return EdgeReply(
-            reply.outputs,
-            len(frame),
-            inspect(frame).payload_len,
-            headed - begin,
-            encoded - headed,
-            reply,
         )
 
 

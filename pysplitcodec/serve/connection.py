@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,12 +24,22 @@ _MAX_ANSWER_LEN = 64 << 20
 class Connection:
     """A connection to a server at `url`, such as "http://192.168.1.20:8000".
 
-    timeout_s: how long to wait for the server to accept, take or send anything.  Nothing is sent
-    before the first call, and proxies set in the environment are not used.  Safe to use from
-    several threads.  Raises ArgumentError for other URLs and times.
+    timeout_s: how long to wait for the server to accept, take or send anything.  token: a bearer
+    token.  ca: a file of certificates, in PEM, one of which must have signed the server's; None:
+    those that the system trusts.  Nothing is sent before the first call, and proxies set in the
+    environment are not used.  Safe to use from several threads.
+
+    Raises ArgumentError for other URLs and times, OSError for a `ca` that cannot be read.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        *,
+        token: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
+    ) -> None:
         if not timeout_s > 0:
             raise ArgumentError(f"timeout_s is {timeout_s}: expected more than 0")
         try:
@@ -39,10 +51,15 @@ class Connection:
             raise ArgumentError(f"url is {url!r}: expected http://host:port")
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
+        headers = {"Accept-Encoding": "identity"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        verify = ssl.create_default_context(cafile=ca) if parsed.scheme == "https" else False
         self._http = httpx.Client(
             timeout=timeout_s,
             limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE_S),
-            headers={"Accept-Encoding": "identity"},
+            headers=headers,
+            verify=verify,
             trust_env=False,
         )
 
@@ -59,8 +76,13 @@ class Connection:
                 method, self.url + path, content=content, headers=headers
             ) as answer:
                 if answer.status_code not in (200, 206):
-                    reason = _reason(self.read(answer))
-                    raise ServerError(f"{self.url} answered {answer.status_code}: {reason}")
+                    status, reason = answer.status_code, _reason(self.read(answer))
+                    again = answer.headers.get("Retry-After", "")
+                    raise ServerError(
+                        f"{self.url} answered {status}: {reason}",
+                        status,
+                        float(again) if again.isdecimal() else None,
+                    )
                 yield answer
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise ServerError(f"no server answers at {self.url}: {error}") from None

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union
 
@@ -22,16 +22,17 @@ from pysplitcodec.errors import ArgumentError, FrameError, ModelError, ServerErr
 from pysplitcodec.plan import DeviceProfile, Limits, Link, Weights
 from pysplitcodec.plan.packed_weights import unpack_weights
 from pysplitcodec.runtime import Model, TensorInfo, one_line, open_model
-from pysplitcodec.serve.client import EdgeClient, EdgeReply, TailClient
 from pysplitcodec.serve.connection import Connection
+from pysplitcodec.serve.edge import EdgeClient, EdgeReply
 from pysplitcodec.serve.fetch import fetch
+from pysplitcodec.serve.http_link import HttpTransport
 from pysplitcodec.serve.offers import KINDS
 from pysplitcodec.serve.tail import check_name
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-__all__ = ["Negotiated", "NegotiatedReply", "negotiate"]
+__all__ = ["Negotiated", "negotiate"]
 
 _NEGOTIATE = "/v1/split/negotiate"
 _MAX_HEAD_BYTES = 1 << 30
@@ -40,19 +41,6 @@ _log = logging.getLogger("pysplitcodec.serve")
 
 HeadFor = Callable[[str], "Module"]
 Fallback = Union[Model, Literal["earlier plan"], None]
-
-
-@dataclass(frozen=True)
-class NegotiatedReply:
-    """The outputs for one sample.
-
-    edge: where time and bytes went; None if the fallback ran on the device alone.  fallback: why
-    not what was asked for, None if it was.
-    """
-
-    outputs: dict[str, npt.NDArray[Any]]
-    edge: EdgeReply | None
-    fallback: str | None
 
 
 @dataclass
@@ -77,29 +65,22 @@ class Negotiated:
         assert runs is not None
         return runs.inputs
 
-    def run(self, *inputs: npt.ArrayLike) -> NegotiatedReply:
+    def run(self, *inputs: npt.ArrayLike) -> EdgeReply:
         """Run one sample; a local model runs it if the server fails, and the reply says why.
 
         Raises as `EdgeClient.run`.
         """
-        why = self.fallback
         if self.edge is not None:
-            try:
-                reply = self.edge.run(*inputs)
-                return NegotiatedReply(reply.outputs, reply, why)
-            except ServerError as error:
-                if self.local is None:
-                    raise
-                why = str(error)
-                _log.warning("the local model runs: %s", why)
+            reply = self.edge.run(*inputs)
+            return replace(reply, fallback=reply.fallback or self.fallback)
         assert self.local is not None
         names = [output.name for output in self.local.outputs]
-        return NegotiatedReply(dict(zip(names, self.local(*inputs))), None, why)
+        return EdgeReply(dict(zip(names, self.local(*inputs))), fallback=self.fallback)
 
     def close(self) -> None:
         """Close the connection to the server."""
         if self.edge is not None:
-            self.edge.tail.close()
+            self.edge.close()
 
     def __enter__(self) -> Negotiated:
         return self
@@ -122,6 +103,8 @@ def negotiate(
     head_for: HeadFor | None = None,
     fallback: Fallback = None,
     timeout_s: float = 10.0,
+    token: str | None = None,
+    ca: str | os.PathLike[str] | None = None,
 ) -> Negotiated:
     """Ask the server at `url` for the best split of a model, and make it ready to run.
 
@@ -131,8 +114,8 @@ def negotiate(
     kept.  head_for: gives the module before a split point, in eval() mode, whose weights are
     replaced by what the server sends; without it heads must be TFLite.  fallback: what runs if the
     server is not there, has no such model, cannot keep the budget, or sends another head than it
-    said: a local model, or "earlier plan" for the last that was agreed in this cache.  timeout_s:
-    as for `TailClient`.
+    said: a local model, or "earlier plan" for the last that was agreed in this cache.  timeout_s,
+    token, ca: as for `TailClient`.
 
     A head is run by the runtime that is installed: take it only from servers that you trust.
     Raises ServerError, ModelError or FrameError for these reasons without a fallback, ArgumentError
@@ -152,10 +135,11 @@ def negotiate(
         "weights": asdict(weights or Weights()),
         "limits": {k: v for k, v in asdict(limits or Limits()).items() if v is not None},
     }
-    connection = Connection(url, timeout_s)
+    transport = HttpTransport(url, timeout_s=timeout_s, token=token, ca=ca)
+    connection = Connection(url, timeout_s, token=token, ca=ca)
     try:
         answer = connection.exchange_json("POST", _NEGOTIATE, json.dumps(asked).encode())
-        found = _ready(answer, connection, folder, head_for, local, timeout_s)
+        found = _ready(answer, connection, folder, head_for, local, transport)
         kept.write_text(json.dumps(answer), encoding="utf-8")
         return found
     except (ServerError, ModelError, FrameError) as error:
@@ -165,7 +149,7 @@ def negotiate(
         _log.warning("%s of %s: the fallback runs: %s", model, url, why)
         if local is not None:
             return Negotiated(None, 0, None, local, why)
-        found = _ready(_earlier(kept, why), connection, folder, head_for, None, timeout_s)
+        found = _ready(_earlier(kept, why), connection, folder, head_for, None, transport)
         found.fallback = why
         return found
     finally:
@@ -193,7 +177,7 @@ def _ready(
     folder: Path,
     head_for: HeadFor | None,
     local: Model | None,
-    timeout_s: float,
+    transport: HttpTransport,
 ) -> Negotiated:
     """Fetch what an answer names, and load it.  Raises ServerError, ModelError, FrameError."""
     try:
@@ -215,7 +199,7 @@ def _ready(
     else:
         runner = _TorchHead(data, split, head_for, codec)
     try:
-        edge = EdgeClient(runner, codec, TailClient(connection.url, tail, timeout_s))
+        edge = EdgeClient(runner, codec, transport, tail, fallback=local)
     except ArgumentError as error:
         raise ServerError(f"{connection.url} sent a head and a codec of others: {error}") from None
     return Negotiated(plan, received_bytes, edge, local, None)

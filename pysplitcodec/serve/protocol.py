@@ -114,13 +114,18 @@ class InferResponse:
     id: str = ""
 
 
-def encode_request(inputs: Mapping[str, Array], *, id: str = "") -> Message:
+def encode_request(
+    inputs: Mapping[str, Array], *, id: str = "", timeout_s: float | None = None
+) -> Message:
     """Return a request for all outputs; tensors travel as binary in both directions.
 
-    inputs: arrays by name, of a dtype in DATATYPES; object arrays must hold bytes.
+    inputs: arrays by name, of a dtype in DATATYPES; object arrays must hold bytes.  timeout_s: see
+    InferRequest.
     """
     top: dict[str, Any] = {"id": id} if id else {}
     top["parameters"] = {"binary_data_output": True}
+    if timeout_s is not None:
+        top["parameters"]["timeout"] = min(max(1, round(timeout_s * 1e6)), _MAX_TIMEOUT_US)
     return _encode(top, "inputs", inputs, inputs)
 
 
