@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,14 +17,20 @@ from pysplitcodec.native import core
 from pysplitcodec.runtime import Model
 from pysplitcodec.serve import protocol
 
-__all__ = ["BAD_KINDS", "Maker", "Request", "is_refusal", "mixed", "random_frames"]
+__all__ = ["BAD_KINDS", "Maker", "Request", "http_post", "is_refusal", "mixed", "random_frames"]
 
 FEATURES = 32  # different ones: an answer that belongs to another request is noticed
 VARIANTS = 16  # of each kind of bad request
 BAD_KINDS = (
-    "damaged", "huge", "wrong_shape", "unknown_model", "oversize", "leaves", "wrong_token",
-)  # fmt: skip
-# uvicorn and its like take what is longer for an attack, and servers allow at most gigabytes
+    "damaged",
+    "huge",
+    "wrong_shape",
+    "unknown_model",
+    "oversize",
+    "leaves",
+    "wrong_token",
+)
+# more than any server allows
 OVERSIZE = 1 << 40
 
 
@@ -138,7 +144,9 @@ class Maker:
             message = _frame_request(self._frames[0])
             assert message.json_len is not None
             begin = message.body[: message.json_len]
-            return protocol.Message(begin + b"\xff" * 4 + message.body[len(begin) + 4 :], len(begin))
+            return protocol.Message(
+                begin + b"\xff" * 4 + message.body[len(begin) + 4 :], len(begin)
+            )
         feature = self._codec.decode(self._frames[0])
         frame = bytearray(self._codec.encode(feature, self_describing=True))
         dims = (1 << 30, *[1] * (feature.ndim - 1))  # of float32
@@ -179,13 +187,21 @@ class Maker:
         token: str | None = None,
         length: int | None = None,
     ) -> bytes:
-        headers = {"Host": self._host, **message.headers()}
-        headers["Content-Length"] = str(len(message.body) if length is None else length)
+        headers = message.headers()
         token = token or self._token
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        lines = [f"POST {path or self._path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
-        return "\r\n".join(lines).encode("ascii") + _END + message.body
+        return http_post(self._host, path or self._path, message.body, headers, length)
+
+
+def http_post(
+    host: str, path: str, body: bytes, headers: Mapping[str, str], length: int | None = None
+) -> bytes:
+    """A request as it is sent; length: what it says of the body's, by default the truth."""
+    length = len(body) if length is None else length
+    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {length}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode("ascii") + _END + body
 
 
 def mixed(
