@@ -20,13 +20,13 @@ pytest.importorskip("onnxruntime", reason='needs "pysplitcodec[onnx]"')
 pytest.importorskip("starlette", reason='needs "pysplitcodec[serve]"')
 pytest.importorskip("uvicorn", reason='needs "pysplitcodec[serve]"')
 
-import load  # noqa: E402
-import onnx  # noqa: E402
-import toy_tail  # noqa: E402
-from load_requests import BAD_KINDS, Maker, Request, mixed, random_frames  # noqa: E402
+import load
+import onnx
+import toy_tail
+from load_requests import BAD_KINDS, Maker, Request, mixed, random_frames
 
-from pysplitcodec import Codec, inspect  # noqa: E402
-from pysplitcodec.runtime import open_model  # noqa: E402
+from pysplitcodec import Codec, inspect
+from pysplitcodec.runtime import open_model
 
 TIMEOUT_S = 60
 
