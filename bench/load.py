@@ -101,6 +101,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         if self.request is not None:
             self._done("closed", self.received)
+        self.load.lost(self)
         self.load.spawn(self.open())
 
     def give_up(self) -> None:
@@ -147,7 +148,8 @@ class Load:
         self._requests, self._left = requests, count
         self._seconds, self._rate, self._timeout_s = seconds, rate, timeout_s
         self._due: deque[float] = deque()
-        self._idle: list[Connection] = []
+        # the one that is idle longest goes first, so that servers have no reason to close it
+        self._idle: deque[Connection] = deque()
         self._connections = {Connection(self) for _ in range(connections)}
         self._slow = {Connection(self): request for request in slow}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -182,6 +184,10 @@ class Load:
         else:
             self._idle.append(connection)
 
+    def lost(self, connection: Connection) -> None:
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
+
     def leave(self, connection: Connection) -> None:
         self._connections.discard(connection)
         if not self._connections and not self._ended.done():
@@ -208,9 +214,8 @@ class Load:
 
     def _stop(self) -> None:
         self.over = True
-        for connection in self._idle:
-            connection.transport.close()
-        self._idle.clear()
+        while self._idle:
+            self._idle.popleft().transport.close()
 
     async def _tick(self) -> None:
         """Make requests due, and give up those that have waited too long."""
@@ -224,7 +229,7 @@ class Load:
                     self._due.append(self._begin + dues / self._rate)
                     dues += 1
                 while self._due and self._idle and not self.over:
-                    self._send(self._idle.pop(), self._due.popleft())
+                    self._send(self._idle.popleft(), self._due.popleft())
             if now - looked > self._timeout_s / 20:
                 looked = now
                 for connection in (*self._connections, *self._slow):

@@ -103,42 +103,53 @@ def running(server: Server, tail: Path, codec: Path, probe: Request) -> Iterator
         process = subprocess.Popen(
             command, stdout=out, stderr=out, env={**os.environ, **server.environment}
         )
-    tree = {process.pid}
     try:
         until = time.monotonic() + START_TIMEOUT_S
         while not drive(port, [probe], 1, 1, count=1)["requests_per_s"]:
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{server.name} does not answer: {log.read_text()[-2000:]}")
         yield process.pid, port
-        tree |= processes_of(process.pid)
     finally:
-        tree |= processes_of(process.pid)
+        tree = processes_of(process.pid)
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_S)
-        for pid in tree:  # LitServe and Ray leave some behind
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        there = all_processes()
+        for pid, start in tree.items():  # LitServe and Ray leave some behind
+            if pid in there and there[pid][1] == start:  # no other that has got its number
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         process.wait()
 
 
 def drive(
-    port: int, requests: list[Request], connections: int, seconds: float, **limits: float
+    port: int,
+    requests: list[Request],
+    connections: int,
+    seconds: float,
+    count: float = float("inf"),
 ) -> dict[str, Any]:
     sent = mixed(requests, [], 0, 0)
-    return run(Load(("127.0.0.1", port), sent, connections, seconds=seconds, **limits))
+    return run(Load(("127.0.0.1", port), sent, connections, seconds=seconds, count=count))
 
 
-def processes_of(root: int) -> set[int]:
-    """A process and all that it and its children have started, as far as those are there."""
-    parents = {}
+def all_processes() -> dict[int, tuple[int, int]]:
+    """By number: the parent's number, and when it was started, in ticks."""
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-    tree = {root}
-    while more := {pid for pid, parent in parents.items() if parent in tree} - tree:
+            fields = stat.read_text().rpartition(")")[2].split()
+            found[int(stat.parent.name)] = int(fields[1]), int(fields[19])
+    return found
+
+
+def processes_of(root: int) -> dict[int, int]:
+    """A process and all that it and its children have started; when they were started."""
+    there = all_processes()
+    tree = {root} & set(there)
+    while more := {pid for pid, (parent, _) in there.items() if parent in tree} - tree:
         tree |= more
-    return tree
+    return {pid: there[pid][1] for pid in tree}
 
 
 def memory_mb(root: int) -> dict[str, float]:

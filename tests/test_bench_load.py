@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,20 @@ def drive(address: tuple[str, int], requests: Any, connections: int, **limits: A
     return load.run(load.Load(address, requests, connections, timeout_s=TIMEOUT_S, **limits))
 
 
-def canned(answer: bytes | None) -> tuple[str, int]:
+def canned(answer: bytes | None, busy_s: float = 0) -> tuple[str, int]:
     """A server that sends the same bytes to whoever sends something, or only closes."""
     listener = socket.create_server(("127.0.0.1", 0))
 
+    def answer_one(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            if connection.recv(1 << 16) and answer is not None:
+                time.sleep(busy_s)
+                connection.sendall(answer)
+                time.sleep(busy_s / 5)
+
     def answer_all() -> None:
-        with listener:
-            while True:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(1 << 16)
-                    if answer is not None:
-                        connection.sendall(answer)
+        while True:
+            threading.Thread(target=answer_one, args=listener.accept()[:1], daemon=True).start()
 
     threading.Thread(target=answer_all, daemon=True).start()
     return listener.getsockname()[:2]
@@ -130,6 +133,12 @@ def test_open_loop(server: tuple[str, int], maker: Maker) -> None:
     report = drive(server, mixed(maker.good(), [], 0, 0), 2, count=50, rate=500)
     assert report["answers"] == {"good": {"200": 50}}
     assert report["seconds"] > 49 / 500  # not earlier than due
+
+
+def test_connections_that_are_closed_while_idle_are_used_once(maker: Maker) -> None:
+    address = canned(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n{}", busy_s=0.03)
+    report = drive(address, mixed(maker.good(), [], 0, 0), 8, count=60, rate=100)
+    assert sum(report["answers"]["good"].values()) == 60  # none was lost
 
 
 def test_answers_of_another_tail_are_wrong(
