@@ -22,7 +22,7 @@ import pysplitcodec
 from pysplitcodec import Codebook, Codec
 from pysplitcodec.errors import ArgumentError, FeatureError, ModelError, ServerError
 from pysplitcodec.native import core
-from pysplitcodec.runtime import TensorInfo, TFLiteModel
+from pysplitcodec.runtime import TFLiteModel
 from pysplitcodec.splitting import split
 
 NEEDS = 'needs "pysplitcodec[serve,tflite]"'
@@ -35,6 +35,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # newer Starlettes prefer another client than httpx
     from starlette.testclient import TestClient
 
+from fake_model import FakeModel  # noqa: E402
 from server_process import Served, serving  # noqa: E402
 
 from pysplitcodec.serve import (  # noqa: E402
@@ -97,27 +98,6 @@ MODELS: dict[str, Callable[[], SplitModel]] = {
         for at in (1, 3, 5)
     },
 }
-
-
-class FakeModel:
-    """Stands for a tail that does what a test needs."""
-
-    platform = "tflite"
-
-    def __init__(
-        self,
-        run: Callable[[np.ndarray], list[np.ndarray]],
-        shape: tuple[int, ...] = (1, 2),
-        dtype: str = "float32",
-        inputs: int = 1,
-        outputs: tuple[str, ...] = ("out",),
-    ) -> None:
-        self.run = run
-        self.inputs = [TensorInfo(f"in{i}", shape, dtype, None, None) for i in range(inputs)]
-        self.outputs = [TensorInfo(name, (1,), "float32", None, None) for name in outputs]
-
-    def __call__(self, array: np.ndarray) -> list[np.ndarray]:
-        return self.run(array)
 
 
 def local(model: Any, codecs: Any = (), name: str = "tail", **limits: Any) -> TestClient:
