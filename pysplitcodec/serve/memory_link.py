@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -48,55 +49,56 @@ class MemoryTransport:
         self._service = service
         self._shares = loss, repeat, swap
         self._draws = np.random.default_rng(seed)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._loop.run_forever, name="memory", daemon=True)
+        thread.start()
+        weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connection: _Connection | None = None
 
     def open(
         self, replied: Callable[[FrameReply], None], lost: Callable[[ServerError], None]
     ) -> None:
         """Begin to carry messages; see `Transport`."""
-        self.close()
-        loop = asyncio.new_event_loop()
-        self._loop, self._replied, self._lost = loop, replied, lost
-        self._there, self._back = _Line(self._shares, self._draws), _Line(self._shares, self._draws)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=loop.run_forever, name="memory", daemon=True)
-        self._thread.start()
+        lines = (_Line(self._shares, self._draws) for _ in range(2))
+        self._connection = _Connection(replied, lost, *lines)
 
     def send(self, request: FrameRequest) -> None:
         """Send a request; see `Transport`."""
         data = request.pack()
         check_fits(len(data), self.max_len, "the link")
-        if self._loop is None:
+        if self._connection is None:
             raise ServerError("the connection is closed")
-        self._loop.call_soon_threadsafe(self._arrive, data)
+        self._loop.call_soon_threadsafe(self._arrive, self._connection, data)
 
     def cut(self) -> None:
         """Lose the connection, with all that is on its way."""
-        if self._loop is not None:
-            self.close()
-            self._lost(ServerError("the connection was cut"))
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.lost(ServerError("the connection was cut"))
 
     def close(self) -> None:
         """Stop carrying; see `Transport`."""
-        if self._loop is None:
-            return
-        loop, self._loop = self._loop, None
-        loop.call_soon_threadsafe(loop.stop)
-        self._thread.join()
-        for task in self._tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
-        loop.close()
+        self._connection = None
 
-    def _arrive(self, data: bytes) -> None:
-        for one in self._there.carry(data):
-            task = asyncio.get_running_loop().create_task(self._answer(one))
+    def _arrive(self, connection: _Connection, data: bytes) -> None:
+        for one in connection.there.carry(data):
+            task = self._loop.create_task(self._answer(connection, one))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, data: bytes) -> None:
-        for one in self._back.carry(await reply_to(self._service, data, "memory", "memory")):
-            self._replied(FrameReply.read(one))
+    async def _answer(self, connection: _Connection, data: bytes) -> None:
+        reply = await reply_to(self._service, data, "memory", "memory")
+        for one in connection.back.carry(reply):
+            if connection is self._connection:
+                connection.replied(FrameReply.read(one))
+
+
+class _Connection(NamedTuple):
+    replied: Callable[[FrameReply], None]
+    lost: Callable[[ServerError], None]
+    there: _Line
+    back: _Line
 
 
 class _Line:
