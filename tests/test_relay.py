@@ -193,6 +193,146 @@ def test_nothing_is_faster_than_the_link() -> None:
     assert took_s > 10_000 * 8e-6 + 2 * 0.03 - 0.001
 
 
+def seed_of(link: Link, *losses: int) -> int:
+    """One by which the packets that are sent up first are lost so often each."""
+    roundtrip_s = 2 * link.latency_s
+
+    def fits(seed: int) -> bool:
+        up = Line(Channel(link), np.random.SeedSequence(seed).spawn(2)[0])
+        for number in losses:
+            sent_s = up.take(0.0, 1)[0] + 0.05
+            timeouts = (up.alone_s - sent_s - link.latency_s) / (roundtrip_s + 0.2)
+            if round(timeouts) != 2**number - 1:
+                return False
+        return True
+
+    return next(filter(fits, range(1_000)))
+
+
+def test_bytes_come_in_order_over_a_link_that_loses_and_shakes() -> None:
+    link = Link("l", bits_per_s=50e6, latency_s=1e-4, packet_payload_bytes=1_460, loss=0.02)
+    data = RNG.bytes(100_000)
+    with (
+        server(echo) as port,
+        Relay("127.0.0.1", port, link, jitter_s=0.002, seed=5) as relay,
+        connect(relay) as client,
+    ):
+        sending = threading.Thread(target=send_slowly, args=(client, data))
+        sending.start()
+        assert everything(client) == data
+        sending.join(TIMEOUT_S)
+
+
+def test_nothing_is_faster_than_losses_and_jitter_allow() -> None:
+    link = Link("l", bits_per_s=1e9, latency_s=0.05, packet_payload_bytes=1_460, loss=0.3)
+    seed = seed_of(link, 1)
+    lines = [Line(Channel(link), s, jitter_s=0.2) for s in np.random.SeedSequence(seed).spawn(2)]
+    for one in lines:
+        one.take(0.0, 1)
+    assert lines[0].alone_s > 0.05 + 0.1 + 0.2
+    with (
+        server(echo) as port,
+        Relay("127.0.0.1", port, link, jitter_s=0.2, seed=seed) as relay,
+        connect(relay) as client,
+    ):
+        begin_s = time.monotonic()
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        took_s = time.monotonic() - begin_s
+    assert took_s > lines[0].alone_s + lines[1].alone_s - 0.001
+
+
+LOSSY = Link("l", bits_per_s=1e9, latency_s=0.1, packet_payload_bytes=1_460, loss=0.3)
+
+
+def order_of(losses: tuple[int, ...], sends: list[tuple[int, bytes, float]]) -> list[bytes]:
+    """In which bytes reach the server that connections, by number, send at times."""
+    came: list[bytes] = []
+
+    def note(connection: socket.socket) -> None:
+        while chunk := connection.recv(1):
+            came.append(chunk)
+
+    with (
+        server(note) as port,
+        Relay("127.0.0.1", port, LOSSY, seed=seed_of(LOSSY, *losses)) as relay,
+        connect(relay) as one,
+        connect(relay) as other,
+    ):
+        begin_s = time.monotonic()
+        for number, data, at_s in sends:
+            time.sleep(max(0.0, begin_s + at_s - time.monotonic()))
+            (one, other)[number].sendall(data)
+        for client in (one, other):
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+    return came
+
+
+def test_a_loss_holds_up_its_own_connection_alone() -> None:
+    # a is due 0.1 + 0.2 + 0.4 s after it is sent, b with it, and c 0.1 s.
+    sends = [(0, b"a", 0.0), (0, b"b", 0.1), (1, b"c", 0.2)]
+    assert order_of((2, 0, 0), sends) == [b"c", b"a", b"b"]
+
+
+def test_what_is_sent_behind_a_loss_spares_it_a_timeout() -> None:
+    # a is due after 0.1 + 0.2 + 0.4 s, c at 0.5 + 0.1 + 0.4 s; a alone were due after 1.3 s.
+    sends = [(0, b"a", 0.0), (0, b"b", 0.1), (1, b"c", 0.5)]
+    assert order_of((2, 0, 1), sends) == [b"a", b"b", b"c"]
+
+
+def test_a_cut_closes_all_and_refuses_until_it_is_restored() -> None:
+    def echo_or_leave(connection: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):
+            echo(connection)
+
+    with server(echo_or_leave) as port, Relay("127.0.0.1", port, FAST) as relay:
+        at = relay.port
+        for _ in range(3):
+            relay.restore()  # nothing to do
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(connect(relay)) for _ in range(5)]
+                for client in clients:
+                    client.sendall(b"x")
+                    assert client.recv(1) == b"x"
+                relay.cut()
+                relay.cut()
+                for client in clients:
+                    with contextlib.suppress(ConnectionResetError):
+                        assert client.recv(1) == b""
+                for _ in range(3):
+                    with pytest.raises(ConnectionRefusedError):
+                        connect(relay)
+            relay.restore()
+            assert relay.port == at
+        with connect(relay) as client:
+            client.sendall(b"y")
+            assert client.recv(1) == b"y"
+
+
+def test_a_cut_loses_what_is_on_its_way() -> None:
+    came: list[bytes] = []
+    with (
+        server(lambda connection: came.append(everything(connection))) as port,
+        Relay("127.0.0.1", port, Link("far", 1e9, latency_s=TIMEOUT_S)) as relay,
+        connect(relay) as client,
+    ):
+        client.sendall(b"lost")
+        time.sleep(0.1)
+        relay.cut()
+    assert came == [b""]
+
+
+def test_cutting_what_does_not_run() -> None:
+    relay = Relay("127.0.0.1", 80, FAST)
+    for _ in range(2):
+        for change in (relay.cut, relay.restore):
+            with pytest.raises(ArgumentError, match="relay is not running"):
+                change()
+        with relay:  # and once more after it
+            pass
+
+
 def accepted(client: socket.socket) -> int:
     """Bytes that are taken before the sender has to wait."""
     client.settimeout(0.5)
@@ -281,6 +421,11 @@ def test_wrong_ports() -> None:
     for port in (0, 70_000, -1):
         with pytest.raises(ArgumentError, match=f"port is {port}: expected 1 to 65535"):
             Relay("127.0.0.1", port, FAST)
+
+
+def test_jitter_that_is_none() -> None:
+    with pytest.raises(ArgumentError, match="relay: jitter_s is -1: expected a number of at least"):
+        Relay("127.0.0.1", 80, FAST, jitter_s=-1)
 
 
 def test_a_tail_server_behind_it() -> None:

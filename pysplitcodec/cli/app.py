@@ -16,6 +16,7 @@ from pysplitcodec.cli import (
     model_commands,
     plan_command,
     profile_command,
+    relay_command,
     report_command,
     train_command,
 )
@@ -64,6 +65,7 @@ app.command("run")(edge_commands.run)
 app.command("negotiate")(edge_commands.negotiate)
 app.command("plan")(plan_command.plan)
 app.command("profile")(profile_command.profile)
+app.command("relay")(relay_command.relay)
 app.command("report")(report_command.report)
 app.command("info")(bench_commands.info)
 app.add_typer(bench_commands.bench, name="bench")
