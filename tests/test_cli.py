@@ -161,6 +161,7 @@ def test_run_without_a_server(tmp_path: Path) -> None:
     inputs = ("--calibrate", tmp_path / "inputs.npy")
     run("split", tmp_path / "model.tflite", "--at", digits.at, "-o", out, *inputs)
     assert sorted(path.name for path in out.iterdir()) == [
+        "bundle.json",
         "codec.json",
         "head.tflite",
         "tail.tflite",

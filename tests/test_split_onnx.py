@@ -843,7 +843,8 @@ def test_commands(tmp_path):
     )
     assert done["identical"] is True
     assert done["cut"]["shape"] == [1, 16, 4, 4]
-    assert sorted(path.name for path in out.iterdir()) == ["codec.json", "head.onnx", "tail.onnx"]
+    found = sorted(path.name for path in out.iterdir())
+    assert found == ["bundle.json", "codec.json", "head.onnx", "tail.onnx"]
 
     server = subprocess.Popen(
         [*start, "serve", str(out / "tail.onnx"), "--port", "0", "--json"],
