@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,9 +21,10 @@ import numpy as np
 from pysplitcodec.auto import fit_codec
 from pysplitcodec.codebook import Codebook
 from pysplitcodec.codec import Codec, coders
-from pysplitcodec.errors import MissingDependencyError, ServerError
+from pysplitcodec.errors import MissingDependencyError
 from pysplitcodec.runtime import TFLiteModel
 from pysplitcodec.serve import EdgeClient, HttpTransport
+from pysplitcodec.serve.process import server_process
 from pysplitcodec.splitting import split
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Digits", "Row", "draw", "load_digits", "run"]
 
 BITS = (1, 2, 3, 4)
-_START_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -214,39 +211,17 @@ def image_bytes(pixels: NDArray[np.uint8]) -> tuple[float, float]:
 
 @contextmanager
 def tail_server(model: bytes, codecs: Sequence[Codec]) -> Iterator[str]:
-    """Serve a tail from another process for the length of a `with` block; gives its URL."""
+    """Serve a tail from another process for as long as a `with` block lasts; gives its URL."""
     with tempfile.TemporaryDirectory(prefix="splitcodec-") as folder:
         tail = Path(folder) / "tail.tflite"
         tail.write_bytes(model)
-        command = [sys.executable, "-m", "pysplitcodec", "serve", str(tail), "--port", "0"]
+        args: list[object] = [tail]
         for number, codec in enumerate(codecs):
             path = Path(folder) / f"codec{number}.json"
             codec.save(path)
-            command += ["--codec", str(path)]
-        log = Path(folder) / "log"
-        with (
-            log.open("wb") as errors,
-            subprocess.Popen(
-                [*command, "--json"],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                cwd=folder,  # -m looks for modules here first: not wherever the user happens to be
-            ) as process,
-        ):
-            watch = threading.Timer(_START_TIMEOUT_S, process.kill)
-            watch.start()
-            try:
-                assert process.stdout is not None
-                ready = process.stdout.readline()
-                watch.cancel()
-                if not ready:
-                    said = log.read_text(errors="replace").strip()
-                    raise ServerError(f"the tail server did not start: {said}")
-                yield json.loads(ready)["url"]
-            finally:
-                watch.cancel()
-                process.terminate()
+            args += ["--codec", path]
+        with server_process(*args, log=Path(folder) / "log") as served:
+            yield served.url
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

@@ -1,52 +1,17 @@
-"""A tail server in a process of its own."""
+"""A tail server in a process of its own, whose log is in a test's folder."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
 
-import pytest
+from pysplitcodec.serve.process import ServerProcess, server_process
 
 TIMEOUT_S = 60
 
-
-class Served(NamedTuple):
-    """Where it is, what it has, and what it says."""
-
-    url: str
-    models: list[str]
-    process: subprocess.Popen[str]
-    log: Path
+Served = ServerProcess
 
 
-@contextlib.contextmanager
-def serving(folder: Path, *args: object, port: int = 0) -> Iterator[Served]:
-    """`splitcodec serve ARGS`, which answers; its log goes to a file in the folder."""
-    command = [sys.executable, "-m", "pysplitcodec", "serve", *map(str, args)]
-    log = folder / "server.log"
-    with (
-        log.open("a") as stderr,
-        subprocess.Popen(
-            [*command, "--port", str(port), "--json"],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        ) as process,
-    ):
-        watch = threading.Timer(TIMEOUT_S, process.kill)  # the line below may never come
-        watch.start()
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                pytest.fail(f"the server did not start: {log.read_text()}")
-            yield Served(**json.loads(line), process=process, log=log)
-        finally:
-            watch.cancel()
-            process.kill()
+def serving(folder: Path, *args: object, port: int = 0) -> AbstractContextManager[Served]:
+    """`splitcodec serve ARGS`, which answers; arguments that are paths are absolute."""
+    return server_process(*args, log=folder / "server.log", port=port)
