@@ -18,6 +18,7 @@ from pysplitcodec.cli import (
     profile_command,
     relay_command,
     report_command,
+    run_command,
     train_command,
 )
 from pysplitcodec.cli.output import EXIT_CODES
@@ -61,8 +62,8 @@ app.command("split")(model_commands.split)
 app.command("train")(train_command.train)
 app.command("serve")(edge_commands.serve)
 app.command("token")(edge_commands.token)
-app.command("run")(edge_commands.run)
-app.command("negotiate")(edge_commands.negotiate)
+app.command("run")(run_command.run)
+app.command("negotiate")(run_command.negotiate)
 app.command("plan")(plan_command.plan)
 app.command("profile")(profile_command.profile)
 app.command("relay")(relay_command.relay)
