@@ -60,12 +60,13 @@ class Once:
     def _forget(self) -> None:
         """Let go of what is old, or too much; what is not answered yet stays."""
         oldest = time.monotonic() - _KEPT_S
-        for key, kept in list(self._kept.items()):
-            if kept.since > oldest and self._bytes <= _MAX_BYTES:
+        while self._kept:
+            key, kept = next(iter(self._kept.items()))
+            fresh = kept.since > oldest and self._bytes <= _MAX_BYTES
+            if fresh or not kept.answer.done():
                 break
-            if kept.answer.done():
-                del self._kept[key]
-                self._bytes -= _size(kept.answer)
+            del self._kept[key]
+            self._bytes -= _size(kept.answer)
 
 
 def _size(made: asyncio.Future[Answer]) -> int:
