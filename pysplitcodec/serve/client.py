@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from pysplitcodec.errors import ServerError
 from pysplitcodec.serve import protocol
+from pysplitcodec.serve.closing import Closing
 from pysplitcodec.serve.connection import Connection
 
 if TYPE_CHECKING:
     import os
-    from types import TracebackType
 
 __all__ = ["TailClient", "TailReply"]
 
@@ -45,7 +45,7 @@ class TailReply:
     received_bytes: int
 
 
-class TailClient:
+class TailClient(Closing):
     """A connection to a tail server, kept open between requests.
 
     url: such as "http://192.168.1.20:8000".  model: its name on the server, otherwise the one the
@@ -128,17 +128,6 @@ class TailClient:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-
-    def __enter__(self) -> TailClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _path(self) -> str:
         return f"/v2/models/{quote(self.model, safe='')}"

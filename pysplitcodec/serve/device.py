@@ -22,6 +22,7 @@ from pysplitcodec.errors import ArgumentError, FrameError, ModelError, ServerErr
 from pysplitcodec.plan import DeviceProfile, Limits, Link, Weights
 from pysplitcodec.plan.packed_weights import unpack_weights
 from pysplitcodec.runtime import Model, TensorInfo, one_line, open_model
+from pysplitcodec.serve.closing import Closing
 from pysplitcodec.serve.connection import Connection
 from pysplitcodec.serve.edge import EdgeClient, EdgeReply
 from pysplitcodec.serve.fetch import fetch
@@ -44,7 +45,7 @@ Fallback = Union[Model, Literal["earlier plan"], None]
 
 
 @dataclass
-class Negotiated:
+class Negotiated(Closing):
     """A split model that a server offered, or what stands in for it; use it in a `with` statement.
 
     plan: figures of the split, None if a local model runs.  received_bytes: of the head, just now.
@@ -81,12 +82,6 @@ class Negotiated:
         """Close the connection to the server."""
         if self.edge is not None:
             self.edge.close()
-
-    def __enter__(self) -> Negotiated:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def negotiate(

@@ -19,11 +19,10 @@ from pysplitcodec.codec import Codec
 from pysplitcodec.errors import ArgumentError, FeatureError, ServerError
 from pysplitcodec.frame import inspect
 from pysplitcodec.runtime import Model
+from pysplitcodec.serve.closing import Closing
 from pysplitcodec.serve.sender import Delivered, Sender
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from pysplitcodec.serve.transport import Transport
 
 __all__ = ["EdgeClient", "EdgeReply"]
@@ -76,7 +75,7 @@ class _Sent(NamedTuple):
     why: str | None
 
 
-class EdgeClient:
+class EdgeClient(Closing):
     """A split model as the edge device sees it; close it, or use it in a `with` statement.
 
     head: has one output, of the codec's dtype and shape, or with a leading batch axis of 1.
@@ -185,17 +184,6 @@ class EdgeClient:
     def close(self) -> None:
         """Disconnect; samples that are under way fail."""
         self._sender.close()
-
-    def __enter__(self) -> EdgeClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _begin(
         self,

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pysplitcodec.errors import ArgumentError, ServerError
+from pysplitcodec.serve.closing import Closing
 from pysplitcodec.serve.messages import FrameReply, FrameRequest
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from pysplitcodec.serve.transport import Transport
 
 __all__ = ["Delivered", "Sender", "SenderStats"]
@@ -62,7 +61,7 @@ class _Pending:
         self.next_s = -math.inf  # when it may be sent, or sent again
 
 
-class Sender:
+class Sender(Closing):
     """One client's way to a tail.
 
     transport: connected when first needed, and again, after growing pauses of up to a second, when
@@ -136,17 +135,6 @@ class Sender:
             self._closed = True
             self._changed.notify()
         self._thread.join()
-
-    def __enter__(self) -> Sender:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _work(self) -> None:
         """What one thread does: it alone calls the transport."""
