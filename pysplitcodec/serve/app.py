@@ -17,6 +17,7 @@ from starlette.routing import Route
 import pysplitcodec
 from pysplitcodec.serve import protocol
 from pysplitcodec.serve.bodies import Bodies
+from pysplitcodec.serve.dashboard import DASHBOARD, dashboard_routes
 from pysplitcodec.serve.limits import RefusalError
 from pysplitcodec.serve.negotiation import negotiation_routes
 from pysplitcodec.serve.protocol import shown
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 _LIVE, _READY = "/v2/health/live", "/v2/health/ready"
-_OPEN = (_LIVE, _READY)
+_OPEN = (_LIVE, _READY, DASHBOARD)
 
 
 def create_app(service: Service) -> Starlette:
@@ -69,11 +70,12 @@ def create_app(service: Service) -> Starlette:
             work = tail.read(body, json_len)
             key = headers.get("idempotency-key")
             made_of = 0 if key is None else zlib.crc32(body)
-            answer = await service.answer(name, work, request.state.client, key, made_of)
+            client = request.state.client
+            answer = await service.answer(name, work, client, key, made_of)
             message = tail.encode(work, answer)
             seconds = time.perf_counter() - begin
             sizes = len(body), len(message.body)
-        service.metrics.answered(name, len(work.inputs), seconds, answer, *sizes)
+        service.answered(client, name, work, answer, seconds, *sizes)
         return Response(message.body, headers=message.headers())
 
     routes = []
@@ -90,6 +92,7 @@ def create_app(service: Service) -> Starlette:
         Route(_READY, ready),
         Route("/metrics", metrics),
         *negotiation_routes(service, bodies),
+        *dashboard_routes(service),
     ]
     handlers = {HTTPException: _raised}
     return Starlette(

@@ -30,8 +30,8 @@ class _Waiting(NamedTuple):
 class Batcher:
     """A tail, and the requests that wait for it.
 
-    pool: where the tail runs, one run of it at a time.  ran: told the seconds that each request
-    of a run had waited.  Used on one event loop.
+    pool: where the tail runs, one run of it at a time.  ran: told of how many requests each run is.
+    Used on one event loop.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Batcher:
         tail: Tail,
         pool: Executor,
         limits: ServerLimits,
-        ran: Callable[[Tail, list[float]], None] | None = None,
+        ran: Callable[[Tail, int], None] | None = None,
     ) -> None:
         self.tail = tail
         self._pool, self._limits, self._ran = pool, limits, ran
@@ -99,7 +99,7 @@ class Batcher:
         self._running = len(batch)
         begin = time.monotonic()
         if self._ran is not None:
-            self._ran(self.tail, [begin - one.since for one in batch])
+            self._ran(self.tail, len(batch))
         run = asyncio.get_running_loop().run_in_executor(
             self._pool, self.tail.run, [one.work for one in batch]
         )
@@ -145,5 +145,5 @@ class Batcher:
             if isinstance(answer, Exception):
                 one.answer.set_exception(answer)
             else:
-                one.answer.set_result(answer)
+                one.answer.set_result(answer._replace(wait_s=begin - one.since))
         self._run()

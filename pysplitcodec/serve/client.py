@@ -97,23 +97,26 @@ class TailClient(Closing):
         *,
         key: str | None = None,
         timeout_s: float | None = None,
+        label: npt.ArrayLike | None = None,
     ) -> TailReply:
         """Have one or several frames decoded and run through the tail.
 
         key: of a request that may be sent again, its client's own: the server then answers as
-        before, and does not run it again.  timeout_s: how long the request may wait there.
+        before, and does not run it again.  timeout_s: how long the request may wait there.  label:
+        the right class, or one for each frame: for the server's statistics.
         """
         if isinstance(frames, (bytes, bytearray, memoryview)):
             frames = [frames]
         tensor = np.empty(len(frames), dtype=object)
         for i, frame in enumerate(frames):
             tensor[i] = bytes(frame)
-        return self._infer({"frame": tensor}, key, timeout_s)
+        return self._infer({"frame": tensor}, key, timeout_s, label)
 
-    def infer_tensor(self, array: Array) -> TailReply:
+    def infer_tensor(self, array: Array, *, label: npt.ArrayLike | None = None) -> TailReply:
         """Run the tail on features as they are, not encoded.
 
         array: of the tail's input dtype and shape, or with more samples along the first axis.
+        label: see `infer`.
         """
         if self._input is None:
             try:
@@ -123,7 +126,7 @@ class TailClient(Closing):
                 raise ServerError(
                     f"model {self.model!r} of {self.url} has no input for plain tensors, or several"
                 ) from None
-        return self._infer({self._input: array})
+        return self._infer({self._input: array}, label=label)
 
     def close(self) -> None:
         """Close the connection."""
@@ -140,9 +143,10 @@ class TailClient(Closing):
         inputs: Mapping[str, Array],
         key: str | None = None,
         timeout_s: float | None = None,
+        label: npt.ArrayLike | None = None,
     ) -> TailReply:
         path = f"{self._path()}/infer"
-        message = protocol.encode_request(inputs, timeout_s=timeout_s)
+        message = protocol.encode_request(inputs, timeout_s=timeout_s, label=label)
         sent = message.headers()
         if key is not None:
             sent["Idempotency-Key"] = key

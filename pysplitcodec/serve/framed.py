@@ -40,5 +40,5 @@ async def reply_to(service: Service, data: bytes, client: str, link: str) -> byt
         ).pack()
     reply = FrameReply(id, 200, answer.outputs, answer.decode_s, answer.tail_s).pack()
     seconds = time.perf_counter() - begin
-    service.metrics.answered(model, 1, seconds, answer, len(data), len(reply))
+    service.answered(client, model, work, answer, seconds, len(data), len(reply))
     return reply

@@ -60,6 +60,7 @@ class Metrics:
         its.samples.inc(samples)
         its.received.inc(received)
         its.sent.inc(sent)
+        its.wait.observe(answer.wait_s)
         its.decode.observe(answer.decode_s)
         its.tail.observe(answer.tail_s)
         its.request.observe(seconds)
@@ -68,12 +69,9 @@ class Metrics:
         """A request that was refused; model: "" if it names none that there is."""
         self._requests.labels(model, str(status)).inc()
 
-    def ran(self, tail: Tail, waited_s: list[float]) -> None:
-        """A run of a tail, and how long each of its requests had waited for it."""
-        its = self._of_model(tail.name)
-        its.together.observe(len(waited_s))
-        for value in waited_s:
-            its.wait.observe(value)
+    def ran(self, tail: Tail, requests: int) -> None:
+        """A run of a tail, for so many requests together."""
+        self._of_model(tail.name).together.observe(requests)
 
     def _find(self, model: str) -> _OfModel:
         wait, decode, tail, request = (

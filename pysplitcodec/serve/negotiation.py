@@ -44,6 +44,7 @@ def negotiation_routes(service: Service, bodies: Bodies) -> list[Route]:
             offer, plan, runner_up = decide.decide(asked, offers, service.device)
         except decide.NoOfferError as error:
             raise RefusalError(409, str(error)) from None
+        service.live.negotiated(request.state.client, asked.model, plan)
         return JSONResponse(_answer(asked.model, offer, plan, runner_up))
 
     async def head(request: Request) -> Response:

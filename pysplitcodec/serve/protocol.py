@@ -95,6 +95,7 @@ class InferRequest:
     outputs: the names wanted, and whether as binary; empty for all, then as `binary` says.
     timeout_s: how long the request may wait, from the parameter `timeout` in microseconds, which
         is Triton's; None if it has none.
+    labels: the right class of each sample, from the parameter `label`; empty if it has none.
     """
 
     inputs: dict[str, Array]
@@ -102,6 +103,7 @@ class InferRequest:
     binary: bool = False
     id: str = ""
     timeout_s: float | None = None
+    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,17 +117,23 @@ class InferResponse:
 
 
 def encode_request(
-    inputs: Mapping[str, Array], *, id: str = "", timeout_s: float | None = None
+    inputs: Mapping[str, Array],
+    *,
+    id: str = "",
+    timeout_s: float | None = None,
+    label: npt.ArrayLike | None = None,
 ) -> Message:
     """Return a request for all outputs; tensors travel as binary in both directions.
 
     inputs: arrays by name, of a dtype in DATATYPES; object arrays must hold bytes.  timeout_s: see
-    InferRequest.
+    InferRequest.  label: of one sample, or a list with that of each.
     """
     top: dict[str, Any] = {"id": id} if id else {}
     top["parameters"] = {"binary_data_output": True}
     if timeout_s is not None:
         top["parameters"]["timeout"] = min(max(1, round(timeout_s * 1e6)), _MAX_TIMEOUT_US)
+    if label is not None:
+        top["parameters"]["label"] = np.asarray(label).tolist()
     return _encode(top, "inputs", inputs, inputs)
 
 
@@ -145,7 +153,8 @@ def decode_request(body: bytes, json_len: int | None) -> InferRequest:
             f"timeout of the request is {shown(timeout_us)}: expected microseconds, at most an hour"
         )
     inputs = _decode_tensors(top, "inputs", rest)
-    return InferRequest(inputs, outputs, binary, _id(top), timeout_us / 1e6 or None)
+    timeout_s, labels = timeout_us / 1e6 or None, _labels(parameters)
+    return InferRequest(inputs, outputs, binary, _id(top), timeout_s, labels)
 
 
 def encode_response(response: InferResponse, binary: Collection[str]) -> Message:
@@ -399,6 +408,18 @@ def _flag(parameters: dict[str, Any], key: str, default: bool, where: str) -> bo
     if not isinstance(value, bool):
         raise ProtocolError(f"{key} of {where} is {shown(value)}: expected true or false")
     return value
+
+
+def _labels(parameters: dict[str, Any]) -> tuple[int, ...]:
+    given = parameters.get("label")
+    if given is None:
+        return ()
+    labels = given if isinstance(given, list) else [given]
+    if not labels or not all(type(label) is int for label in labels):
+        raise ProtocolError(
+            f"label of the request is {shown(given)}: expected an integer, or one for each sample"
+        )
+    return tuple(labels)
 
 
 def _id(top: dict[str, Any]) -> str:

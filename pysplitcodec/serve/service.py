@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pysplitcodec.errors import ArgumentError, FrameError, ModelError, ProtocolError
 from pysplitcodec.serve.batcher import Batcher
 from pysplitcodec.serve.limits import RefusalError, ServerLimits
+from pysplitcodec.serve.live import Live
 from pysplitcodec.serve.logs import Refusals
 from pysplitcodec.serve.metrics import Metrics
 from pysplitcodec.serve.once import Once
@@ -52,7 +53,8 @@ class Service:
         self.device = device
         self.tokens = tokens
         self.draining = False
-        self.metrics = Metrics(lambda: {name: one.waiting for name, one in self._queues.items()})
+        self.metrics = Metrics(self.waiting)
+        self.live = Live()
         self._refusals = Refusals()
         self._once = Once()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="tail")
@@ -80,6 +82,10 @@ class Service:
     def models(self) -> list[str]:
         """The names of all tails."""
         return list(self._queues)
+
+    def waiting(self) -> dict[str, int]:
+        """Requests that wait or run, by model."""
+        return {name: queue.waiting for name, queue in self._queues.items()}
 
     def tail(self, model: str, version: str = "1") -> Tail:
         """The tail of this name.  Raises RefusalError (404)."""
@@ -112,6 +118,20 @@ class Service:
         """
         return host if self.tokens is None else self.tokens.client(authorization)
 
+    def answered(
+        self,
+        client: str,
+        model: str,
+        work: Work,
+        answer: Answer,
+        seconds: float,
+        received: int,
+        sent: int,
+    ) -> None:
+        """Count a request and its answer: seconds in all, and bytes of their bodies."""
+        self.metrics.answered(model, len(work.inputs), seconds, answer, received, sent)
+        self.live.answered(client, model, work, answer, seconds, received, sent)
+
     def refused(self, error: Exception, client: str, where: str, model: str) -> RefusalError:
         """Count and log why a request is not answered, and what its client is told."""
         if isinstance(error, RefusalError):
@@ -125,6 +145,7 @@ class Service:
             _log.error("a request that should not have failed", exc_info=error)
             refusal = RefusalError(500, "internal error")
         self.metrics.refused(model if model in self._queues else "", refusal.status)
+        self.live.refused(client, refusal.status, where, str(refusal))
         if refusal.status != 500:  # those are logged above, with their cause
             self._refusals.log(client, refusal.status, where, str(refusal))
         return refusal

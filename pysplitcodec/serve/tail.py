@@ -44,7 +44,8 @@ class Work(NamedTuple):
     """A request that has been read: what to run, and what of it is wanted.
 
     inputs: frames, or samples as the model takes them.  wanted: outputs by name, and whether as
-    binary.  timeout_s: how long it may wait; None: as long as it takes.
+    binary.  timeout_s: how long it may wait; None: as long as it takes.  labels: the right class of
+    each sample, or none.
     """
 
     inputs: Sequence[Any]
@@ -52,17 +53,21 @@ class Work(NamedTuple):
     wanted: Mapping[str, bool]
     id: str = ""
     timeout_s: float | None = None
+    labels: Sequence[int] = ()
 
 
 class Answer(NamedTuple):
     """The outputs that were wanted, and seconds in decoding the request's frames and in the model.
 
-    tail_s: of the whole run, if it ran stacked with others.
+    tail_s: of the whole run, if it ran stacked with others.  right: samples whose label is where
+    the tail's first output is largest.  wait_s: seconds until the run began.
     """
 
     outputs: dict[str, Array]
     decode_s: float
     tail_s: float
+    right: int = 0
+    wait_s: float = 0.0
 
 
 class _Decoded(NamedTuple):
@@ -137,7 +142,8 @@ class Tail:
             )
         wanted = request.outputs or dict.fromkeys(self._outputs, request.binary)
         inputs, are_frames = self._inputs(request.inputs)
-        return Work(inputs, are_frames, wanted, request.id, request.timeout_s)
+        self._check_labels(request.labels, len(inputs))
+        return Work(inputs, are_frames, wanted, request.id, request.timeout_s, request.labels)
 
     def of_frame(self, frame: bytes, timeout_s: float | None = None) -> Work:
         """One frame as work, all of whose outputs are wanted."""
@@ -158,12 +164,13 @@ class Tail:
                 continue
             try:
                 results, tail_s = next(stacked) if stacked else self._run_each(one.samples)
+                right = _right(results[0], work.labels) if work.labels else 0
             except Exception as error:  # of this request: the others are answered
                 found.append(error)
                 continue
             pairs = zip(self._outputs, results)
             outputs = {name: result for name, result in pairs if name in work.wanted}
-            found.append(Answer(outputs, one.decode_s, tail_s))
+            found.append(Answer(outputs, one.decode_s, tail_s, right))
         return found
 
     def encode(self, work: Work, answer: Answer) -> protocol.Message:
@@ -279,6 +286,25 @@ class Tail:
     def _check_batch(self, count: int) -> None:
         if not 1 <= count <= self._max_batch:
             raise ProtocolError(f"the request has {count} samples: expected 1 to {self._max_batch}")
+
+    def _check_labels(self, labels: Sequence[int], count: int) -> None:
+        if not labels:
+            return
+        if len(labels) != count:
+            raise ProtocolError(f"the request has {len(labels)} labels for {count} samples")
+        name, array = next(iter(self._outputs.items()))
+        for label in labels:
+            if not 0 <= label < array.size:
+                raise ProtocolError(
+                    f"label is {shown(label)}: expected 0 to {array.size - 1}, an element of "
+                    f"output {shown(name)}"
+                )
+
+
+def _right(output: Array, labels: Sequence[int]) -> int:
+    """How many samples' largest element is where their label says."""
+    largest = output.reshape(len(labels), -1).argmax(axis=1)
+    return int(np.count_nonzero(largest == labels))
 
 
 def _described(name: str, array: Array) -> dict[str, Any]:
