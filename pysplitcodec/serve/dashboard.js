@@ -84,16 +84,16 @@ function bytes(value) {
   const powers = ["B", "kB", "MB", "GB", "TB"];
   let power = 0;
   for (; value >= 999.5 && power < powers.length - 1; power += 1) value /= 1000;
-  return `${digits(value)} ${powers[power]}`;
+  return `${digits(value)}\u00a0${powers[power]}`;
 }
 
 function time(ms) {
   if (ms === undefined || ms === null) return NONE;
-  return ms >= 1000 ? `${digits(ms / 1000)} s` : `${digits(ms)} ms`;
+  return ms >= 1000 ? `${digits(ms / 1000)}\u00a0s` : `${digits(ms)}\u00a0ms`;
 }
 
 function share(value) {
-  return value === null ? NONE : `${(100 * value).toFixed(1)} %`;
+  return value === null ? NONE : `${(100 * value).toFixed(1)}\u00a0%`;
 }
 
 function ago(seconds) {
@@ -110,9 +110,9 @@ function planned(plan) {
   const [least, most] = plan.weight_bits || [];
   const weights = least === most ? `${least}` : `${least} to ${most}`;
   return [
-    `${plan.model} split at ${plan.split}`,
-    `feature ${plan.feature_bits} bit`,
-    ...(plan.weight_bits ? [`weights ${weights} bit`] : []),
+    `${plan.model} at ${plan.split}`,
+    `feature ${plan.feature_bits}\u00a0bit`,
+    ...(plan.weight_bits ? [`head ${weights}\u00a0bit`] : []),
     `drop ${share(plan.accuracy_drop)}`,
   ].join(", ");
 }
@@ -148,7 +148,7 @@ function showNow({ all, up_s, waiting, device_count }) {
     ["Frames in all", all.samples.toLocaleString("en")],
     ["Accuracy in all", accuracy(all)],
     ["Devices", device_count.toLocaleString("en")],
-    ...Object.entries(waiting).map(([model, count]) => [`Waiting for ${model}`, count.toLocaleString("en")]),
+    ["Waiting", Object.values(waiting).reduce((sum, count) => sum + count, 0).toLocaleString("en")],
     ["Up", ago(up_s).replace(" ago", "")],
   ]);
 }
@@ -164,10 +164,6 @@ function deviceRow(device) {
   const { p50, p99 } = device.ms.request || {};
   return [
     device.name,
-    device.model || NONE,
-    planned(device.plan),
-    ago(device.ago_s),
-    device.samples.toLocaleString("en"),
     digits(ten.samples_per_s),
     bytes(ten.received_bytes_per_s),
     bytes(ten.sent_bytes_per_s),
@@ -175,6 +171,10 @@ function deviceRow(device) {
     time(p99),
     accuracy(device),
     device.refused.toLocaleString("en"),
+    device.samples.toLocaleString("en"),
+    ago(device.ago_s),
+    device.model || NONE,
+    planned(device.plan),
   ];
 }
 
@@ -228,11 +228,12 @@ function chart(id, label, text, lines) {
 
 function drawn(values, most) {
   const first = 60 - values.length;
-  let pen = "M";
   let path = "";
   values.forEach((value, place) => {
-    if (value !== null) path += `${pen}${first + place} ${(32 - (32 * value) / (most || 1)).toFixed(2)}`;
-    pen = value === null ? "M" : "L";
+    if (value === null) return;
+    const point = `${first + place} ${(32 - (32 * value) / (most || 1)).toFixed(2)}`;
+    const begins = !place || values[place - 1] === null;
+    path += begins ? `M${point}h0` : `L${point}`; // h0: one alone is a dot
   });
   return path;
 }
