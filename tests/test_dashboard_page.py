@@ -251,6 +251,10 @@ def test_a_server_that_goes_and_comes_back(
         opened = open_page(served)
         ask(served.url, right=2)
         shows(fact(opened, "Frames in all"), "2")
+        served.process.send_signal(signal.SIGSTOP)  # still connected, but says nothing
+        expect(status(opened)).to_contain_text("the server is quiet", timeout=TIMEOUT_MS)
+        served.process.send_signal(signal.SIGCONT)
+        shows(status(opened), "Live")
         served.process.kill()
         expect(status(opened)).to_contain_text("Connection lost", timeout=TIMEOUT_MS)
         shows(fact(opened, "Frames in all"), "2")  # what was known stays

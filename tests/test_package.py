@@ -53,6 +53,7 @@ def test_sdist_and_wheel(tmp_path: Path) -> None:
         "report/page.css",
         "report/page_graph.js",
         "report/runs.html",
+        "serve/dashboard.html",
     ):
         assert f"pysplitcodec/{name}" in held
     assert any(name.startswith("pysplitcodec/_core.") and name.endswith(".so") for name in held)
