@@ -34,7 +34,7 @@ _OPEN = (_LIVE, _READY, DASHBOARD)
 
 def create_app(service: Service) -> Starlette:
     """Return the ASGI application of a service: docs/serving.md has its endpoints."""
-    bodies = Bodies(service.limits.max_bodies, service.limits.body_s)
+    bodies = Bodies(service.room, service.limits.body_s)
 
     async def server_metadata(_request: Request) -> Response:
         return JSONResponse(

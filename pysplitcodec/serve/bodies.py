@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from pysplitcodec.serve.limits import RefusalError
 from pysplitcodec.serve.protocol import shown
+from pysplitcodec.serve.room import Room
 
 __all__ = ["Bodies", "check_headers"]
 
@@ -30,14 +31,13 @@ def check_headers(request: Request) -> None:
 
 
 class Bodies:
-    """Reads bodies, no more of them at a time than fit `max_bytes` together.
+    """Reads bodies, no more of them at a time than there is room for.
 
     body_s: how long one may take.
     """
 
-    def __init__(self, max_bytes: int, body_s: float) -> None:
-        self._max_bytes, self._body_s = max_bytes, body_s
-        self._held = 0
+    def __init__(self, room: Room, body_s: float) -> None:
+        self._room, self._body_s = room, body_s
 
     @asynccontextmanager
     async def read(self, request: Request, max_body: int) -> AsyncIterator[bytes]:
@@ -47,7 +47,7 @@ class Bodies:
         is not there in time (408).
         """
         check_headers(request)
-        body = _Body(self, max_body)
+        body = _Body(self._room, max_body)
         try:
             yield await asyncio.wait_for(body.read(request), self._body_s)
         except asyncio.TimeoutError:
@@ -56,20 +56,12 @@ class Bodies:
         except ClientDisconnect:
             raise RefusalError(400, "the client left before its request was complete") from None
         finally:
-            self._held -= body.held
-
-    def hold(self, length: int) -> None:
-        """Take room for so many bytes more."""
-        if self._held + length > self._max_bytes:
-            raise RefusalError(
-                503, "too many requests at a time: try again later", {"Retry-After": "1", **_CLOSE}
-            )
-        self._held += length
+            self._room.leave(body.held)
 
 
 class _Body:
-    def __init__(self, bodies: Bodies, max_body: int) -> None:
-        self._bodies, self._max_body = bodies, max_body
+    def __init__(self, room: Room, max_body: int) -> None:
+        self._room, self._max_body = room, max_body
         self.held = 0
 
     async def read(self, request: Request) -> bytes:
@@ -87,5 +79,9 @@ class _Body:
             why = f"the request body is too long: the limit is {self._max_body} bytes"
             raise RefusalError(413, why, _CLOSE)
         if length > self.held:
-            self._bodies.hold(length - self.held)
+            try:
+                self._room.take(length - self.held)
+            except RefusalError as error:
+                error.headers.update(_CLOSE)
+                raise
             self.held = length

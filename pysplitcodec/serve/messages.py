@@ -12,8 +12,14 @@ A reply is 12 bytes and, where status is 200, times and outputs, otherwise why:
         or
         | u16 seconds after which it may be sent again, 0 if never | UTF-8
 
-The datatype is the place in `DATATYPES` below; data are rows first.  docs/serving.md says how they
-travel.  Both sides trust nothing: what does not add up is a ProtocolError.
+The datatype is the place in `DATATYPES` below; data are rows first.  A hello, with which a
+connection begins where the server needs tokens, is
+
+    u8 3 | token as UTF-8
+
+Ids begin at 1: a reply of id 0 is not to a request but to a hello, or to what could not be read.
+docs/links.md says how messages travel.  Both sides trust nothing: what does not add up is a
+ProtocolError.
 """
 
 from __future__ import annotations
@@ -30,8 +36,11 @@ import numpy.typing as npt
 from pysplitcodec.errors import ProtocolError
 from pysplitcodec.serve.protocol import shown
 
-__all__ = ["DATATYPES", "FrameReply", "FrameRequest"]
+__all__ = ["DATATYPES", "HELLO", "MAX_REPLY_LEN", "FrameReply", "FrameRequest", "Hello"]
 
+# The longest reply that clients take.
+MAX_REPLY_LEN = 64 << 20
+HELLO = 3
 _REQUEST, _REPLY = 1, 2
 _HEAD = struct.Struct("<BBHQ")
 _TIMES = struct.Struct("<II")
@@ -39,6 +48,7 @@ _RETRY = struct.Struct("<H")
 _OUTPUT = struct.Struct("<BBBB")
 _MAX_U16, _MAX_U32 = 0xFFFF, 0xFFFFFFFF
 _MAX_RANK = 8
+_MAX_COUNT = 255
 _OK = 200
 
 DATATYPES = (
@@ -52,8 +62,8 @@ DATATYPES = (
 class FrameRequest:
     """A frame for a tail.
 
-    id: below 2**64, its client's own: a request that comes again with it is not run again.
-    model: "" for the server's first.  timeout_s: how long it may wait there, at most 65 s.
+    id: from 1 to below 2**64, its client's own: a request that comes again with it is not run
+    again.  model: "" for the server's first.  timeout_s: how long it may wait there, 65 s at most.
     """
 
     id: int
@@ -62,21 +72,28 @@ class FrameRequest:
     timeout_s: float | None = None
 
     def pack(self) -> bytes:
-        """The request as bytes.  Raises ProtocolError for a name of more than 255 bytes."""
+        """The request as bytes.
+
+        Raises ProtocolError for an id that is none, and a name of more than 255 bytes.
+        """
         name = self.model.encode()
-        if len(name) > 255 or not 0 <= self.id < 1 << 64:
+        if len(name) > _MAX_COUNT:
             raise ProtocolError(
-                f"model is {shown(self.model)}, id {self.id}: expected 255 and 8 bytes at most"
+                f"model is {shown(self.model)}, of {len(name)} bytes: expected {_MAX_COUNT} at most"
             )
+        if not 0 < self.id < 1 << 64:
+            raise ProtocolError(f"id is {self.id}: expected 1 to 2**64 - 1")
         timeout_ms = 0
         if self.timeout_s is not None:
-            timeout_ms = min(max(1, math.ceil(self.timeout_s * 1e3)), _MAX_U16)
+            timeout_ms = max(1, math.ceil(min(self.timeout_s * 1e3, _MAX_U16)))
         return _HEAD.pack(_REQUEST, len(name), timeout_ms, self.id) + name + self.frame
 
     @classmethod
     def read(cls, data: bytes) -> FrameRequest:
         """Read what `pack` gives."""
         name_len, timeout_ms, id, rest = _head(data, _REQUEST, "request")
+        if id == 0:
+            raise ProtocolError("the request has id 0: expected 1 to 2**64 - 1")
         if name_len > len(rest):
             raise ProtocolError(f"the name has {name_len} bytes: {len(rest)} are left")
         model = _text(rest[:name_len])
@@ -101,19 +118,19 @@ class FrameReply:
     retry_after_s: float | None = None
 
     def pack(self) -> bytes:
-        """The reply as bytes."""
+        """The reply as bytes.  Raises ProtocolError for outputs that it has no form for."""
+        if len(self.outputs) > _MAX_COUNT:
+            raise ProtocolError(f"there are {len(self.outputs)} outputs: at most {_MAX_COUNT} fit")
         head = _HEAD.pack(_REPLY, len(self.outputs), self.status, self.id)
         if self.status != _OK:
-            retry_s = 0 if self.retry_after_s is None else max(1, math.ceil(self.retry_after_s))
-            return head + _RETRY.pack(min(retry_s, _MAX_U16)) + self.error.encode()
+            retry_s = 0
+            if self.retry_after_s is not None:
+                retry_s = max(1, math.ceil(min(self.retry_after_s, _MAX_U16)))
+            return head + _RETRY.pack(retry_s) + self.error.encode()
         times_us = (min(round(1e6 * s), _MAX_U32) for s in (self.decode_s, self.tail_s))
         parts = [head, _TIMES.pack(*times_us)]
         for name, array in self.outputs.items():
-            text = name.encode()
-            code = DATATYPES.index(array.dtype.name)
-            parts.append(_OUTPUT.pack(len(text), code, array.ndim, 0))
-            parts.append(struct.pack(f"<{array.ndim}I", *array.shape))
-            parts += [text, array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()]
+            parts += _packed(name, array)
         return b"".join(parts)
 
     @classmethod
@@ -132,6 +149,43 @@ class FrameReply:
         if len(rest) or len(outputs) != count:
             raise ProtocolError(f"the reply has {len(outputs)} outputs and {len(rest)} bytes more")
         return cls(id, status, outputs, decode_us / 1e6, tail_us / 1e6)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Who connects: a token, as `splitcodec token` makes it."""
+
+    token: str
+
+    def pack(self) -> bytes:
+        """The hello as bytes."""
+        return bytes((HELLO,)) + self.token.encode()
+
+    @classmethod
+    def read(cls, data: bytes) -> Hello:
+        """Read what `pack` gives."""
+        if data[:1] != bytes((HELLO,)):
+            raise ProtocolError(f"the message is {shown(bytes(data[:12]))}: expected a hello")
+        return cls(_text(memoryview(data)[1:]))
+
+
+def _packed(name: str, array: npt.NDArray[Any]) -> list[bytes]:
+    text, dtype = name.encode(), array.dtype.name
+    if (
+        dtype not in DATATYPES
+        or array.ndim > _MAX_RANK
+        or len(text) > _MAX_COUNT
+        or max(array.shape, default=0) > _MAX_U32
+    ):
+        raise ProtocolError(
+            f"output {shown(name)} is {dtype} of shape {array.shape}: no reply can hold it"
+        )
+    return [
+        _OUTPUT.pack(len(text), DATATYPES.index(dtype), array.ndim, 0),
+        struct.pack(f"<{array.ndim}I", *array.shape),
+        text,
+        array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(),
+    ]
 
 
 def _head(data: bytes, kind: int, what: str) -> tuple[int, int, int, memoryview]:
@@ -157,7 +211,12 @@ def _output(rest: memoryview) -> tuple[str, npt.NDArray[Any], memoryview]:
     if name_len + length > len(rest):
         raise ProtocolError(f"an output has {name_len + length} bytes: {len(rest)} are left")
     name, data = _text(rest[:name_len]), rest[name_len : name_len + length]
-    found = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+    if dtype.kind == "b" and (np.frombuffer(data, np.uint8) > 1).any():
+        raise ProtocolError(f"output {shown(name)} is bool and has bytes other than 0 and 1")
+    try:
+        found = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+    except ValueError as error:  # no elements, in more of a shape than numpy has
+        raise ProtocolError(f"output {shown(name)} is of shape {shape}: {error}") from None
     return name, found, rest[name_len + length :]
 
 
@@ -171,4 +230,4 @@ def _text(data: memoryview) -> str:
     try:
         return bytes(data).decode()
     except UnicodeDecodeError:
-        raise ProtocolError(f"{shown(bytes(data))} is no UTF-8") from None
+        raise ProtocolError(f"{shown(bytes(data[:80]))} is no UTF-8") from None

@@ -16,6 +16,7 @@ from pysplitcodec.serve.logs import Refusals
 from pysplitcodec.serve.metrics import Metrics
 from pysplitcodec.serve.once import Once
 from pysplitcodec.serve.protocol import shown
+from pysplitcodec.serve.room import Room
 
 if TYPE_CHECKING:
     from pysplitcodec.plan import DeviceProfile
@@ -53,6 +54,7 @@ class Service:
         self.device = device
         self.tokens = tokens
         self.draining = False
+        self.room = Room(self.limits.max_bodies)
         self.metrics = Metrics(self.waiting)
         self.live = Live()
         self._refusals = Refusals()
