@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
-from pysplitcodec.errors import FirmwareError, MissingDependencyError, from_status
-from pysplitcodec.native import core
+from pysplitcodec import serial_packets
+from pysplitcodec.errors import FirmwareError, from_status
 
 __all__ = ["TOO_LONG", "Link", "SerialStream", "Stream", "packet"]
 
 _ERROR = ord("!")
-_CHECKSUM = 4
 TOO_LONG = 65
 _CODES = {
     64: "the packet was damaged on the way",
@@ -39,18 +38,10 @@ class SerialStream:
     """
 
     def __init__(self, port: str, baud: int = 115200) -> None:
-        try:
-            import serial
-        except ImportError:
-            raise MissingDependencyError(
-                "serial ports need pyserial: pip install 'pysplitcodec[firmware]'"
-            ) from None
-        self._serial = serial.Serial(port, baud)
+        self._serial = serial_packets.open_port(port, baud)
 
     def read(self, timeout_s: float) -> bytes:
-        self._serial.timeout = timeout_s
-        first = bytes(self._serial.read(1))
-        return first + bytes(self._serial.read(self._serial.in_waiting)) if first else b""
+        return serial_packets.read_some(self._serial, timeout_s)
 
     def write(self, data: bytes) -> None:
         self._serial.write(data)
@@ -62,24 +53,12 @@ class SerialStream:
         self._serial.close()
 
 
-def _cobs() -> Any:
-    try:
-        from cobs import cobs
-    except ImportError:
-        raise MissingDependencyError(
-            "talking to firmware needs cobs: pip install 'pysplitcodec[firmware]'"
-        ) from None
-    return cobs
-
-
 def packet(kind: str, sequence: int, body: bytes = b"") -> bytes:
     """Return one packet as it goes over the link, a zero before and behind it.
 
     kind: one ASCII character; sequence: 1 to 255, which the answer repeats.
     """
-    whole = bytes((ord(kind), sequence)) + body
-    whole += core.crc32c(whole).to_bytes(_CHECKSUM, "little")
-    return b"\0" + bytes(_cobs().encode(whole)) + b"\0"
+    return serial_packets.packet(bytes((ord(kind), sequence)) + body)
 
 
 class Link:
@@ -87,7 +66,6 @@ class Link:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._cobs = _cobs()
         self._sequence = 0
         self._pending = b""
 
@@ -111,7 +89,7 @@ class Link:
                     raise FirmwareError(f"no answer within {timeout_s:g} s")
                 self._pending += came
             one, _, self._pending = self._pending.partition(b"\0")
-            kind, sequence, body = self._opened(one)
+            kind, sequence, body = _opened(one)
             # damaged requests are answered with sequence 0: nobody knows what they were
             if kind == _ERROR and sequence in (self._sequence, 0):
                 code = body[0] if body else None
@@ -124,16 +102,13 @@ class Link:
         self.send(kind, body)
         return self.receive(timeout_s)
 
-    def _opened(self, one: bytes) -> tuple[int, int, bytes]:
-        """Type, sequence and body; type 0 if it is no packet."""
-        try:
-            whole = bytes(self._cobs.decode(one))
-        except self._cobs.DecodeError:
-            return 0, 0, b""
-        end = len(whole) - _CHECKSUM
-        if end < 2 or core.crc32c(whole[:end]) != int.from_bytes(whole[end:], "little"):
-            return 0, 0, b""
-        return whole[0], whole[1], whole[2:end]
+
+def _opened(one: bytes) -> tuple[int, int, bytes]:
+    """Type, sequence and body; type 0 if it is no packet."""
+    content = serial_packets.opened(one)
+    if content is None or len(content) < 2:
+        return 0, 0, b""
+    return content[0], content[1], content[2:]
 
 
 def _error_text(code: int | None) -> str:

@@ -64,26 +64,32 @@ def running(
     stop = asyncio.Event()
 
     async def live() -> None:
+        async with link():
+            begun.put(None)
+            await stop.wait()
+
+    def run() -> None:
         try:
-            async with link():
-                begun.put(None)
-                await stop.wait()
+            loop.run_until_complete(live())
         except BaseException as error:
             begun.put(error)
-            raise
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(live()))
+    thread = threading.Thread(target=run)
     thread.start()
     try:
-        error = begun.get(timeout=TIMEOUT_S)
-        if error is not None:
-            raise error
+        _raise(begun.get(timeout=TIMEOUT_S))
         yield
     finally:
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
+    if not begun.empty():
+        _raise(begun.get())
+
+
+def _raise(error: BaseException | None) -> None:
+    if error is not None:
+        raise error
 
 
 class Inbox:
@@ -94,8 +100,9 @@ class Inbox:
         self._losses: queue.Queue[ServerError] = queue.Queue()
         self.callbacks = self._replies.put, self._losses.put
 
-    def reply(self) -> FrameReply:
-        return self._replies.get(timeout=TIMEOUT_S)
+    def reply(self, timeout_s: float = TIMEOUT_S) -> FrameReply:
+        """The next reply; queue.Empty if none comes."""
+        return self._replies.get(timeout=timeout_s)
 
     def loss(self) -> ServerError:
         return self._losses.get(timeout=TIMEOUT_S)
