@@ -22,7 +22,7 @@ pytest.importorskip("prometheus_client", reason=NEEDS)
 paho = pytest.importorskip("paho.mqtt.client", reason=NEEDS)
 
 from broker import free_port, mosquitto  # noqa: E402
-from links import TIMEOUT_S, Gate, Inbox, frame_of, running, service_of, until  # noqa: E402
+from link_ends import TIMEOUT_S, Gate, Inbox, frame_of, running, service_of, until  # noqa: E402
 
 from pysplitcodec.serve import Service  # noqa: E402
 from pysplitcodec.serve.messages import FrameReply, FrameRequest  # noqa: E402

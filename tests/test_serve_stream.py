@@ -23,7 +23,7 @@ from pysplitcodec.errors import ArgumentError, ServerError
 NEEDS = 'needs "pysplitcodec[serve]"'
 pytest.importorskip("prometheus_client", reason=NEEDS)
 
-from links import TIMEOUT_S, Gate, Inbox, frame_of, running, service_of, until  # noqa: E402
+from link_ends import TIMEOUT_S, Gate, Inbox, frame_of, running, service_of, until  # noqa: E402
 
 from pysplitcodec.serve import Service  # noqa: E402
 from pysplitcodec.serve.messages import FrameReply, FrameRequest, Hello  # noqa: E402

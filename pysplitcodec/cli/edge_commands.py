@@ -71,12 +71,32 @@ def serve(
     tls_key: Annotated[
         Optional[Path], typer.Option(exists=True, dir_okay=False, help="Its private key, PEM.")
     ] = None,
+    stream_port: Annotated[
+        Optional[int],
+        typer.Option(min=0, max=65535, help="Port for packets over TCP; 0 picks a free one."),
+    ] = None,
+    serial: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="PORT[:BAUD]", help="Serial port to serve; repeatable."),
+    ] = None,
+    mqtt: Annotated[
+        Optional[str],
+        typer.Option(metavar="URL", help="MQTT broker: mqtt://[USER@]HOST[:PORT][/PREFIX]."),
+    ] = None,
+    mqtt_password: Annotated[
+        Optional[Path],
+        typer.Option(exists=True, dir_okay=False, help="File that has USER's password."),
+    ] = None,
+    mqtt_ca: Annotated[
+        Optional[Path],
+        typer.Option(exists=True, dir_okay=False, help="Certificates to trust for mqtts://, PEM."),
+    ] = None,
     json_logs: Annotated[
         bool, typer.Option("--json-logs", help="Log lines of JSON to stderr.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Serve tails over HTTP (Open Inference Protocol v2), and offers, until interrupted."""
+    """Serve tails over HTTP (Open Inference Protocol v2) and other links, until interrupted."""
     from pysplitcodec import serve as serving
 
     if (tls_cert is None) != (tls_key is None):
@@ -99,6 +119,11 @@ def serve(
         threads=threads,
         tokens=tokens,
         tls=None if tls_cert is None or tls_key is None else (tls_cert, tls_key),
+        stream_port=stream_port,
+        serial=serial or (),
+        mqtt=mqtt,
+        mqtt_password=None if mqtt_password is None else mqtt_password.read_text().rstrip("\r\n"),
+        mqtt_ca=mqtt_ca,
         json_logs=json_logs,
         announce=as_json,
     )

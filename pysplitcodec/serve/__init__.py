@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from pysplitcodec.serve.http_link import HttpTransport
     from pysplitcodec.serve.limits import ServerLimits
     from pysplitcodec.serve.memory_link import MemoryTransport
+    from pysplitcodec.serve.mqtt_link import MqttTransport
     from pysplitcodec.serve.offers import Offer, Offers, read_offers, write_offers
     from pysplitcodec.serve.sender import Sender
+    from pysplitcodec.serve.serial_link import SerialTransport
     from pysplitcodec.serve.server import serve
     from pysplitcodec.serve.service import Service
     from pysplitcodec.serve.sources import load
+    from pysplitcodec.serve.stream_link import StreamTransport
     from pysplitcodec.serve.tail import Tail
     from pysplitcodec.serve.transport import Transport
 
@@ -33,12 +36,15 @@ __all__ = [
     "EdgeReply",
     "HttpTransport",
     "MemoryTransport",
+    "MqttTransport",
     "Negotiated",
     "Offer",
     "Offers",
     "Sender",
+    "SerialTransport",
     "ServerLimits",
     "Service",
+    "StreamTransport",
     "Tail",
     "TailClient",
     "TailReply",
@@ -56,12 +62,15 @@ _HOME = {
     "EdgeReply": "edge",
     "HttpTransport": "http_link",
     "MemoryTransport": "memory_link",
+    "MqttTransport": "mqtt_link",
     "Negotiated": "device",
     "Offer": "offers",
     "Offers": "offers",
     "Sender": "sender",
+    "SerialTransport": "serial_link",
     "ServerLimits": "limits",
     "Service": "service",
+    "StreamTransport": "stream_link",
     "Tail": "tail",
     "TailClient": "client",
     "TailReply": "client",

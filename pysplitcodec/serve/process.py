@@ -20,12 +20,16 @@ _STOP_TIMEOUT_S = 20
 
 
 class ServerProcess(NamedTuple):
-    """Where it is, the names of all its models, and what it says."""
+    """Where it is, the names of all its models, and what it says.
+
+    stream_port: that of packets over TCP, 0 if there is none.
+    """
 
     url: str
     models: list[str]
     process: subprocess.Popen[str]
     log: Path
+    stream_port: int = 0
 
 
 @contextmanager

@@ -9,7 +9,9 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 import uvicorn
 
@@ -20,8 +22,12 @@ from pysplitcodec.serve.app import create_app
 from pysplitcodec.serve.connections import Connections
 from pysplitcodec.serve.limits import ServerLimits
 from pysplitcodec.serve.logs import set_up_logging
+from pysplitcodec.serve.mqtt import Broker
+from pysplitcodec.serve.mqtt_server import serve_mqtt
+from pysplitcodec.serve.serial_server import parse_port, serve_serial
 from pysplitcodec.serve.service import Service
 from pysplitcodec.serve.sources import Loaded, PathLike, load
+from pysplitcodec.serve.stream_server import serve_stream
 from pysplitcodec.serve.tokens import Tokens
 
 __all__ = ["serve"]
@@ -44,6 +50,11 @@ def serve(
     threads: int = 1,
     tokens: PathLike | None = None,
     tls: tuple[PathLike, PathLike] | None = None,
+    stream_port: int | None = None,
+    serial: Sequence[str] = (),
+    mqtt: str | None = None,
+    mqtt_password: str | None = None,
+    mqtt_ca: PathLike | None = None,
     json_logs: bool = False,
     announce: bool = False,
 ) -> None:
@@ -53,12 +64,18 @@ def serve(
     tokens: a file of bearer tokens that clients need, see `splitcodec token`.  tls: paths of a
     certificate chain and its private key, in PEM.  json_logs: lines of JSON in the log.
 
-    Once requests are answered, a message goes to stderr and, with `announce`, one line of JSON,
-    {"url": ..., "models": [...]}, to stdout.  What SIGHUP finds replaces what is served without a
-    request being lost; if it will not do, the log says why and all stays as it was.
+    Links beside HTTP, docs/links.md: stream_port: on which packets over TCP, or TLS, are answered,
+    on the same host; 0 takes a free one.  serial: ports, "/dev/ttyUSB0" or "/dev/ttyUSB0:921600".
+    mqtt: a broker, mqtt://USER@HOST:PORT/PREFIX; mqtt_password, mqtt_ca: see `Broker.client`.
 
-    Raises ModelError and ArgumentError for what cannot be served, OSError for files that cannot be
-    read, and ServerError if it cannot listen there.
+    Once requests are answered, a message goes to stderr and, with `announce`, one line of JSON,
+    {"url": ..., "models": [...]}, and "stream_port" if there is one, to stdout.  What SIGHUP finds
+    replaces what is served without a request being lost; if it will not do, the log says why and
+    all stays as it was.
+
+    Raises ModelError and ArgumentError for what cannot be served, OSError for files and serial
+    ports that cannot be opened, ServerError if it cannot listen there, and MissingDependencyError
+    where a link needs a package that is not there.
     """
     bounds = limits or ServerLimits()
 
@@ -72,6 +89,7 @@ def serve(
     config = uvicorn.Config(
         create_app(service),
         http=Connections.within(bounds.body_s),
+        lifespan="off",  # the application has nothing to start, and it would log what links raise
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -88,6 +106,15 @@ def serve(
     listener = _listen(host, port)
     scheme = "http" if tls is None else "https"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    announced: dict[str, Any] = {"url": url, "models": [*service.offers, *service.models]}
+    links: list[AbstractAsyncContextManager[None]] = []
+    if stream_port is not None:
+        stream = _listen(host, stream_port)
+        announced["stream_port"] = stream.getsockname()[1]
+        links.append(serve_stream(service, stream, config.ssl))
+    links += [serve_serial(service, *parse_port(one)) for one in serial]
+    if mqtt is not None:
+        links.append(serve_mqtt(service, Broker.parse(mqtt), mqtt_password, mqtt_ca))
     set_up_logging(json_logs)
 
     async def reload() -> None:
@@ -104,6 +131,13 @@ def serve(
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            self.links = [AsyncExitStack() for _ in links]  # each, for they end together
+            try:
+                for stack, link in zip(self.links, links):
+                    await stack.enter_async_context(link)
+            except BaseException:
+                await asyncio.gather(*(stack.aclose() for stack in self.links))
+                raise
             loop, reloads = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
             def begin() -> None:
@@ -113,24 +147,25 @@ def serve(
 
             if hasattr(signal, "SIGHUP"):
                 loop.add_signal_handler(signal.SIGHUP, begin)
-            _announce(url, service, announce)
+            _announce(announced, announce)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service.draining = True  # clients see it on every answer, and leave by themselves
+            leaving = [asyncio.create_task(stack.aclose()) for stack in self.links]
             if self.server_state.connections:
                 await asyncio.sleep(bounds.drain_s)
-            await super().shutdown(sockets)
+            await asyncio.gather(super().shutdown(sockets), *leaving)
 
     # uvicorn shuts down in order, and then raises the signal once more.
     with listener, contextlib.suppress(KeyboardInterrupt):
         Server(config).run([listener])
 
 
-def _announce(url: str, service: Service, as_json: bool) -> None:
-    models = [*service.offers, *service.models]
-    print(f"serving {', '.join(models)} at {url}", file=sys.stderr, flush=True)
+def _announce(announced: Mapping[str, Any], as_json: bool) -> None:
+    models = ", ".join(announced["models"])
+    print(f"serving {models} at {announced['url']}", file=sys.stderr, flush=True)
     if as_json:
-        print(json.dumps({"url": url, "models": models}), flush=True)
+        print(json.dumps(announced), flush=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:
