@@ -47,8 +47,10 @@ def url(port: int, request: pytest.FixtureRequest) -> str:
 
 
 @contextlib.contextmanager
-def behind(service: Service, url: str, password: str | None = None) -> Iterator[None]:
-    with running(lambda: serve_mqtt(service, Broker.parse(url), password)):
+def behind(
+    service: Service, url: str, password: str | None = None, ca: Path | None = None
+) -> Iterator[None]:
+    with running(lambda: serve_mqtt(service, Broker.parse(url), password, ca)):
         yield
 
 
@@ -306,6 +308,22 @@ def test_a_broker_that_needs_a_password(tmp_path: Path) -> None:
         transport = MqttTransport(url, password="wrong", timeout_s=TIMEOUT_S)
         with pytest.raises(ServerError, match="refuses: Not authorized"):
             transport.open(*Inbox().callbacks)
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    trustme = pytest.importorskip("trustme", reason="certificates need trustme")
+    authority, port = trustme.CA(), free_port()
+    made, ca = authority.issue_cert("127.0.0.1"), tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+    made.private_key_pem.write_to_path(tmp_path / "key.pem")
+    made.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    files = (f"certfile {tmp_path}/cert.pem", f"keyfile {tmp_path}/key.pem")
+    url = f"mqtts://127.0.0.1:{port}"
+    with mosquitto(tmp_path, port, "allow_anonymous true", *files):
+        with behind(service_of(), url, ca=ca), opened(url, ca=ca) as (transport, inbox):
+            assert answered(transport, inbox, 1).status == 200
+        with pytest.raises(ServerError, match="certificate verify failed"):
+            MqttTransport(url).open(*Inbox().callbacks)
 
 
 def _hashed(password: str) -> str:

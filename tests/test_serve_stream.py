@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -238,7 +236,8 @@ def test_where_there_is_no_room_the_connection_ends() -> None:
 
 def test_a_client_that_does_not_read_is_left() -> None:
     """Replies of 4 MB fill the kernel's buffers and then the server's, for at most body_s."""
-    service = service_of(lambda x: [np.zeros((1, 1 << 20), x.dtype)], body_s=0.2)
+    big = np.zeros((1, 1 << 20), np.float32)
+    service = service_of(lambda x: [big[: len(x)]], body_s=0.2, max_waiting_of_one=4)
     message = FrameRequest(1, frame_of(2, 2)).pack()
     left = pytest.raises((ConnectionResetError, BrokenPipeError))
     with listening(service) as port, Raw(port) as raw, left:
@@ -319,30 +318,14 @@ def test_without_a_hello_nothing_is_answered(
     assert gate.runs == 0
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext"
-    subprocess.run(
-        [*command.split(), "subjectAltName=IP:127.0.0.1", "-out", cert, "-keyout", key],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
-
-
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop_loop])
-def test_over_tls(
-    certificate: tuple[Path, Path], new_loop: Callable[[], asyncio.AbstractEventLoop]
-) -> None:
-    cert, key = certificate
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(cert, key)
+def test_over_tls(tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    trustme = pytest.importorskip("trustme", reason="certificates need trustme")
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with listening(service_of(), tls, new_loop) as port:
-        with opened(port, tls=cert) as (transport, inbox):
+        with opened(port, tls=tmp_path / "ca.pem") as (transport, inbox):
             transport.send(FrameRequest(1, frame_of(2, 2)))
             assert inbox.reply().status == 200
         with pytest.raises(ServerError, match="certificate verify failed"):
