@@ -70,10 +70,12 @@ class _Connection:
         self._answers = Answers(service, _LINK)
         self._slots = asyncio.Semaphore(self._limits.max_waiting_of_one)
         self._flushing = asyncio.Lock()
+        self._stopping = False
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
     def stop(self) -> None:
         """Take no more requests."""
+        self._stopping = True  # for `wait_for`, before Python 3.12, may lose what cancels it
         self._reading.cancel()
 
     async def run(self) -> None:
@@ -87,11 +89,11 @@ class _Connection:
             await self._leave()
 
     async def _read(self) -> None:
-        """Take requests until one is refused, or the client leaves."""
+        """Take requests until one is refused, the client leaves or is left, or the server stops."""
         with contextlib.suppress(OSError):  # it may have left already
             prepare(self._writer.get_extra_info("socket"))
         service, authorization = self._service, None
-        while True:
+        while not (self._stopping or self._writer.transport.is_closing()):
             known = authorization is not None or service.tokens is None
             data = await self._packet(known)
             if data[:1] == bytes((HELLO,)):
