@@ -515,7 +515,7 @@ def test_a_client_that_leaves(server: str, digits: SplitModel) -> None:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_messages_and_stopping(digits: SplitModel, tmp_path: Path, stop: signal.Signals) -> None:
     with (
-        running(tmp_path, digits) as (url, _, process, log),
+        running(tmp_path, digits) as (url, _, process, log, _),
         TailClient(url, timeout_s=TIMEOUT_S) as client,
     ):
         with pytest.raises(ServerError, match="frame 0 of 1"):

@@ -28,7 +28,7 @@ from link_ends import TIMEOUT_S, Gate, Inbox, frame_of, running, service_of, unt
 from wire import Wire, wire  # noqa: E402
 
 from pysplitcodec.serial_packets import Packets, packet  # noqa: E402
-from pysplitcodec.serve import Service  # noqa: E402
+from pysplitcodec.serve import Sender, Service  # noqa: E402
 from pysplitcodec.serve.messages import FrameRequest  # noqa: E402
 from pysplitcodec.serve.serial_link import SerialTransport  # noqa: E402
 from pysplitcodec.serve.serial_server import serve_serial  # noqa: E402
@@ -98,25 +98,20 @@ def test_what_is_too_long_is_passed_over() -> None:
     assert inbox.empty
 
 
-def test_whatever_is_lost_or_damaged_is_answered_once_it_comes_through() -> None:
+def test_whatever_is_lost_or_damaged_is_answered_once() -> None:
     gate = Gate()
-    service = service_of(gate)
-    with connected(service, lost=0.004, flipped=0.004) as (transport, inbox, made):
-        wanted = {id: float(np.float32(id % 2 / 2 + 2)) for id in range(1, 61)}
-        found: dict[int, float] = {}
-        for _ in range(200):
-            for id in sorted(set(wanted) - set(found)):
-                transport.send(FrameRequest(id, frame_of(id % 2 / 2, 2)))
-            transport.send(FrameRequest(1000, b"the last of this round"))
-            with contextlib.suppress(queue.Empty):
-                while (reply := inbox.reply(0.3)).id != 1000:
-                    assert reply.status == 200
-                    found[reply.id] = reply.outputs["out"].item()
-            if len(found) == len(wanted):
-                break
-    assert found == wanted
-    assert made.broken > 20  # of about 100 bytes of a request and its reply
-    assert gate.runs == len(wanted)  # and none was run again
+    with (
+        wire(lost=0.002, flipped=0.002) as made,
+        serving(service_of(gate), made.ports[0]),
+        Sender(SerialTransport(made.ports[1]), timeout_s=TIMEOUT_S, resend_s=0.1) as sender,
+    ):
+        values = [(number % 2 / 2, 2 * (number % 3 > 0)) for number in range(60)]
+        answers = [sender.submit(frame_of(*one)) for one in values]
+        found = [answer.result().reply.outputs["out"].item() for answer in answers]
+        assert found == [sum(one) for one in values]
+        assert sender.stats.resent > 0
+    assert made.broken > 0
+    assert gate.runs == sum(any(one) for one in values)  # none ran again
 
 
 def test_what_is_under_way_is_answered_before_the_server_leaves() -> None:

@@ -81,7 +81,7 @@ def serve(
     ] = None,
     mqtt: Annotated[
         Optional[str],
-        typer.Option(metavar="URL", help="MQTT broker: mqtt://[USER@]HOST[:PORT][/PREFIX]."),
+        typer.Option(metavar="URL", help="MQTT broker: mqtt://USER@HOST:PORT/PREFIX, HOST at least."),
     ] = None,
     mqtt_password: Annotated[
         Optional[Path],
