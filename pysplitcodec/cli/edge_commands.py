@@ -81,7 +81,9 @@ def serve(
     ] = None,
     mqtt: Annotated[
         Optional[str],
-        typer.Option(metavar="URL", help="MQTT broker: mqtt://USER@HOST:PORT/PREFIX, HOST at least."),
+        typer.Option(
+            metavar="URL", help="MQTT broker: mqtt://USER@HOST:PORT/PREFIX, HOST at least."
+        ),
     ] = None,
     mqtt_password: Annotated[
         Optional[Path],
