@@ -21,7 +21,9 @@ from server_process import TIMEOUT_S, Served, serving  # noqa: E402
 from pysplitcodec import Codebook, Codec  # noqa: E402
 from pysplitcodec.bundle import write_bundle  # noqa: E402
 from pysplitcodec.demo import load_digits  # noqa: E402
+from pysplitcodec.errors import ArgumentError  # noqa: E402
 from pysplitcodec.runtime import TFLiteModel  # noqa: E402
+from pysplitcodec.serve.link_url import transport_for  # noqa: E402
 
 DIGITS = load_digits()
 HEAD, TAIL = TFLiteModel(DIGITS.head), TFLiteModel(DIGITS.tail)
@@ -127,6 +129,35 @@ def test_a_server_that_is_not_there(folder: Path, kind: str) -> None:
         assert [row["top"] for row in found["rows"]] == wanted
     else:
         assert all(row["outputs"] == {} for row in found["rows"])
+
+
+def test_another_link(folder: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, folder, "--stream-port", 0) as tcp:
+        url = f"tcp://127.0.0.1:{tcp.stream_port}"
+        found = run(folder, url, "--input", folder / "inputs.npy")
+    codec = Codec.load(folder / "codec.json")
+    assert [row["top"] for row in found["rows"]] == answers(codec, DIGITS.images[:20])
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("http://10.0.0.1:8000", "HttpTransport"),
+        ("tcp://10.0.0.1:8001", "StreamTransport"),
+        ("tls://[::1]:8001", "StreamTransport"),
+        ("serial:/dev/ttyUSB0:9600", "SerialTransport"),
+    ],
+)
+def test_links_by_url(url: str, kind: str) -> None:
+    assert type(transport_for(url)).__name__ == kind
+
+
+@pytest.mark.parametrize(
+    "url", ["", "10.0.0.1", "tcp://10.0.0.1", "tcp://:5", "tcp://a:b", "ftp://a:1", "tcp://[:1"]
+)
+def test_urls_of_no_link(url: str) -> None:
+    with pytest.raises(ArgumentError, match=r"the server is .*: expected http://"):
+        transport_for(url)
 
 
 def test_bad_arguments(folder: Path, served: Served) -> None:

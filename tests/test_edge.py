@@ -194,9 +194,9 @@ def test_time_is_over() -> None:
 
 def test_a_link_that_never_comes_up() -> None:
     link = Scripted(*[ServerError("no route")] * 100)
-    with Sender(link, timeout_s=0.1) as sender:
+    with Sender(link, timeout_s=0.5) as sender:
         assert sender.down is None
-        with pytest.raises(ServerError, match=r"no answer within 0.1 s: no route"):
+        with pytest.raises(ServerError, match=r"no answer within 0.5 s: no route"):
             sender.submit(b"abc").result()
         assert sender.down is not None and "no route" in str(sender.down)
 
@@ -415,8 +415,8 @@ def test_fallback_when_an_answer_is_late() -> None:
 def test_without_a_fallback_it_is_an_error() -> None:
     link = Scripted(*[ServerError("no route")] * 100)
     with (
-        EdgeClient(HEAD, CODEC, link, timeout_s=0.05) as edge,
-        pytest.raises(ServerError, match=r"no answer within 0.05 s: no route"),
+        EdgeClient(HEAD, CODEC, link, timeout_s=0.5) as edge,
+        pytest.raises(ServerError, match=r"no answer within 0.5 s: no route"),
     ):
         edge.run(sample(1))
 
@@ -459,7 +459,7 @@ def test_a_server_that_is_killed(tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there() -> None:
     with (
-        EdgeClient(HEAD, CODEC, HttpTransport("http://127.0.0.1:9"), timeout_s=0.2) as edge,
-        pytest.raises(ServerError, match=r"no answer within 0.2 s: no server answers at"),
+        EdgeClient(HEAD, CODEC, HttpTransport("http://127.0.0.1:9"), timeout_s=1) as edge,
+        pytest.raises(ServerError, match=r"no answer within 1 s: no server answers at"),
     ):
         edge.run(sample(1))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -47,7 +48,12 @@ def run(
     head: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="A .tflite, .onnx or .pt2 model.")
     ],
-    server: Annotated[str, typer.Option(help="URL of the tail server.")],
+    server: Annotated[
+        str,
+        typer.Option(
+            help="http(s)://, tcp:// or tls://HOST:PORT, mqtt(s)://, or serial:PORT[:BAUD]."
+        ),
+    ],
     inputs: Annotated[
         Optional[list[Path]],
         typer.Option(
@@ -86,7 +92,8 @@ def run(
     --json one object a line, until interrupted.
     """
     from pysplitcodec.runtime import open_model
-    from pysplitcodec.serve import EdgeClient, HttpTransport, TailClient
+    from pysplitcodec.serve import EdgeClient, TailClient
+    from pysplitcodec.serve.link_url import transport_for
 
     if (camera is None) == (not inputs):
         raise ArgumentError("--input and --camera: expected one of them")
@@ -94,7 +101,9 @@ def run(
     if not path.is_file():
         raise ArgumentError(f"no codec: {path} does not exist; give one with --codec")
     runner = open_model(head)
-    if fallback is None:
+    password = os.environ.get("SPLITCODEC_MQTT_PASSWORD")  # not for all who list processes
+    link = transport_for(server, timeout_s=timeout, token=token, password=password, ca=ca)
+    if fallback is None and server.startswith("http"):
         with TailClient(server, model, timeout, token=token, ca=ca) as tail:
             tail.metadata()  # whether it is there, before the edge waits for it to come
     places: deque[tuple[str, int]] = deque()
@@ -109,9 +118,10 @@ def run(
     with EdgeClient(
         runner,
         Codec.load(path),
-        HttpTransport(server, timeout_s=timeout, token=token, ca=ca),
+        link,
         model or "",
         timeout_s=timeout,
+        resend_s=timeout / 10 if server.startswith("serial:") else None,  # lines lose bytes
         fallback=_fallback(fallback),
     ) as edge:
         # Interrupting is how a camera ends.

@@ -90,7 +90,7 @@ class Sender(Closing):
         self.stats = SenderStats()
         self._transport, self._resend_s = transport, resend_s
         self._room = threading.Semaphore(waiting)
-        self._ids = iter(range(secrets.randbits(32) << 32, 1 << 64))
+        self._ids = iter(range((1 + secrets.randbits(31)) << 32, 1 << 64))
         # Guards what follows, but is never held while the transport works.
         self._changed = threading.Condition()
         self._pending: dict[int, _Pending] = {}

@@ -28,7 +28,7 @@ class SerialTransport:
     sends again.  Raises ArgumentError for times that are none.
     """
 
-    max_len = None
+    max_len: int | None = None
 
     def __init__(self, port: str, baud: int = 115200, *, timeout_s: float = 10.0) -> None:
         if not timeout_s > 0:
