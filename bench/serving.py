@@ -9,6 +9,7 @@
 | malformed | a million requests, of which 1 % are bad in one of seven ways, and some that dribble |
 | soak | half the load for 30 minutes; memory of the process |
 | kill | an edge client at 50 frames a second, its server killed (-9) every 30 s for 5 minutes |
+| broker | the same over MQTT, its broker killed once; needs mosquitto |
 | links | an edge client over links of 250 kbit/s that lose nothing, 1 % and 10 %; beside the plan |
 | messages | frames over a link that loses, repeats and swaps messages |
 
@@ -25,6 +26,7 @@ import json
 import os
 import platform
 import selectors
+import shutil
 import socket
 import statistics
 import subprocess
@@ -49,6 +51,7 @@ from pysplitcodec.serve import (
     EdgeClient,
     HttpTransport,
     MemoryTransport,
+    MqttTransport,
     Service,
     Tail,
 )
@@ -203,22 +206,67 @@ def soak(bench: Bench) -> Row:
 
 def kill(bench: Bench) -> Row:
     """A server that is killed over and over, and the frames of an edge client."""
-    every_s, times = (3.0, 2) if bench.quick else (30.0, 10)
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(bench.served())]
+        url = processes[0].url
+
+        def restart() -> None:
+            processes[-1].process.kill()
+            processes[-1].process.wait()
+            again = bench.served(port=int(urlsplit(url).port or 0))
+            processes.append(stack.enter_context(again))
+
+        return _restarted(bench, HttpTransport(url), restart, 2 if bench.quick else 10)
+
+
+def broker(bench: Bench) -> Row:
+    """The same, of the MQTT broker between edge and server, once."""
+    command = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+    if command is None:
+        return {"skipped": "there is no mosquitto", "wrong": 0}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = bench.folder / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\nset_tcp_nodelay true\nallow_anonymous true\nuser root\n"
+    )
+    brokers: list[subprocess.Popen[bytes]] = []
+
+    def stop() -> None:
+        for old in brokers:
+            old.kill()
+            old.wait()
+
+    def restart() -> None:
+        stop()
+        brokers.append(subprocess.Popen([command, "-c", config], stderr=subprocess.DEVNULL))
+        _wait_for(port)
+
+    url = f"mqtt://127.0.0.1:{port}"
+    try:
+        restart()
+        with bench.served("--mqtt", url):
+            return _restarted(bench, MqttTransport(url), restart, 1)
+    finally:
+        stop()
+
+
+def _restarted(bench: Bench, link: Any, restart: Callable[[], None], times: int) -> Row:
+    """An edge client while something is killed, every 30 s, and there again at once."""
+    every_s = 3.0 if bench.quick else 30.0
     replies: list[tuple[float, bool]] = []
     recovered: list[float] = []
-    with contextlib.ExitStack() as stack:
-        first = stack.enter_context(bench.served())
-        port = int(urlsplit(first.url).port or 0)
-        edge = stack.enter_context(bench.edge(HttpTransport(first.url), timeout_s=60))
-        over = threading.Event()
+    over = threading.Event()
 
-        def numbers() -> Iterator[Any]:
-            begin = time.monotonic()
-            for number in range(10**9):
-                if over.is_set():
-                    return
-                time.sleep(max(0, begin + number / FRAMES_PER_S - time.monotonic()))
-                yield number
+    def numbers() -> Iterator[Any]:
+        begin = time.monotonic()
+        for number in range(10**9):
+            if over.is_set():
+                return
+            time.sleep(max(0, begin + number / FRAMES_PER_S - time.monotonic()))
+            yield number
+
+    with bench.edge(link, timeout_s=60) as edge:
 
         def ask() -> None:
             for number, reply in enumerate(edge.stream(numbers())):
@@ -226,12 +274,9 @@ def kill(bench: Bench) -> Row:
 
         thread = threading.Thread(target=ask)
         thread.start()
-        process = first.process
         for _ in range(times):
             time.sleep(every_s)
-            process.kill()
-            process.wait()
-            process = stack.enter_context(bench.served(port=port)).process
+            restart()
             ready, seen = time.monotonic(), len(replies)
             while len(replies) == seen:
                 time.sleep(0.001)
@@ -250,6 +295,15 @@ def kill(bench: Bench) -> Row:
         "recovered_s": [round(value, 3) for value in recovered],
         "wrong": wrong + abs(found["samples"] - len(replies)),
     }
+
+
+def _wait_for(port: int) -> None:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.01)
+    raise RuntimeError(f"nothing listens on port {port}")
 
 
 def links(bench: Bench) -> Row:
@@ -349,7 +403,7 @@ def messages(bench: Bench) -> Row:
 
 
 PARTS: dict[str, Callable[[Bench], Row]] = {
-    part.__name__: part for part in (load, overhead, malformed, soak, kill, links, messages)
+    part.__name__: part for part in (load, overhead, malformed, soak, kill, broker, links, messages)
 }
 
 

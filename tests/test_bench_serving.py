@@ -18,7 +18,7 @@ for package in ("httpx", "starlette", "uvicorn", "prometheus_client", "onnx", "o
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("part", ["overhead", "malformed", "kill", "links", "messages"])
+@pytest.mark.parametrize("part", ["overhead", "malformed", "kill", "broker", "links", "messages"])
 def test_quick(part: str, tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "bench" / "serving.py", "--quick", "--only", part]
     found = tmp_path / "serving.json"
@@ -32,8 +32,8 @@ def test_quick(part: str, tmp_path: Path) -> None:
         assert sum(sum(counts.values()) for counts in row["answers"].values()) == 10_000
         assert row["alive"] and not row["tracebacks"]
         assert row["answers"]["wrong_token"].keys() == {"401"}
-    if part == "kill":
-        assert row["answered"] == row["frames"] and len(row["recovered_s"]) == row["kills"] == 2
+    if part in ("kill", "broker") and "skipped" not in row:
+        assert row["answered"] == row["frames"] and len(row["recovered_s"]) == row["kills"] > 0
     if part == "messages":
         assert row["resent"] and row["repeated"]
 
