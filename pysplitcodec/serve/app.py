@@ -42,7 +42,7 @@ def create_app(service: Service) -> Starlette:
                 "name": "pysplitcodec",
                 "version": pysplitcodec.__version__,
                 "extensions": ["binary_tensor_data"],
-                "models": service.models,
+                "models": list(service.models),
             }
         )
 
@@ -56,17 +56,18 @@ def create_app(service: Service) -> Starlette:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def model_ready(request: Request) -> Response:
-        return JSONResponse({"name": service.tail(**request.path_params).name, "ready": True})
+        tail = await service.tail(**request.path_params)
+        return JSONResponse({"name": tail.name, "ready": True})
 
     async def model_metadata(request: Request) -> Response:
-        return JSONResponse(service.tail(**request.path_params).metadata())
+        return JSONResponse((await service.tail(**request.path_params)).metadata())
 
     async def infer(request: Request) -> Response:
         begin, headers = time.perf_counter(), request.headers
-        name = service.tail(**request.path_params).name  # refused before its body is read
+        name = (await service.tail(**request.path_params)).name  # refused before its body is read
         async with bodies.read(request, service.limits.max_body) as body:
             json_len = protocol.parse_json_len(headers.get(protocol.JSON_LEN_HEADER))
-            tail = service.tail(name)  # another one perhaps, now
+            tail = await service.tail(name)  # another one perhaps, now
             work = tail.read(body, json_len)
             key = headers.get("idempotency-key")
             made_of = 0 if key is None else zlib.crc32(body)

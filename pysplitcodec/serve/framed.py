@@ -30,7 +30,7 @@ async def reply_to(service: Service, data: bytes, client: str, link: str) -> byt
         request = FrameRequest.read(data)
         id, model = request.id, request.model or service.models[0]
         with service.room.taken(len(data)):
-            tail = service.tail(model)
+            tail = await service.tail(model)
             work = tail.of_frame(request.frame, request.timeout_s)
             answer = await service.answer(model, work, client, str(id), zlib.crc32(data))
         reply = FrameReply(id, 200, answer.outputs, answer.decode_s, answer.tail_s).pack()

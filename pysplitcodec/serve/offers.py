@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from pysplitcodec.plan.patterns import Pattern
 from pysplitcodec.runtime import model_format, open_model
 from pysplitcodec.serve.limits import ServerLimits
 from pysplitcodec.serve.protocol import shown
-from pysplitcodec.serve.tail import Tail, check_name
+from pysplitcodec.serve.tail import Tail, TailFile, check_name
 
 __all__ = [
     "INDEX",
@@ -136,7 +137,7 @@ def tail_name(model: str, tail: Path) -> str:
     return f"{model}-{tail.name[:12]}"
 
 
-def offered_tails(offers: Offers, limits: ServerLimits, threads: int = 1) -> list[Tail]:
+def offered_tails(offers: Offers, limits: ServerLimits, threads: int = 1) -> list[TailFile]:
     """The tails of a model's offers, each with the codecs of all offers that have it.
 
     threads: CPU threads for one run of one.
@@ -144,10 +145,13 @@ def offered_tails(offers: Offers, limits: ServerLimits, threads: int = 1) -> lis
     codecs: dict[Path, list[Codec]] = {}
     for one in offers.offers:
         codecs.setdefault(one.tail, []).append(one.codec)
-    return [
-        Tail(open_model(path, threads), fitting, tail_name(offers.model, path), limits)
-        for path, fitting in codecs.items()
-    ]
+
+    def opened(path: Path, name: str) -> Tail:
+        _check_file(path.parent, path.name)  # it may have changed since it was found
+        return Tail(open_model(path, threads), codecs[path], name, limits)
+
+    names = {path: tail_name(offers.model, path) for path in codecs}
+    return [TailFile(name, partial(opened, path, name)) for path, name in names.items()]
 
 
 def _offer(folder: Path, row: dict[str, Any]) -> Offer:

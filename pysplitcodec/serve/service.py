@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,11 +35,13 @@ _log = logging.getLogger("pysplitcodec.serve")
 class Service:
     """Tails, each with its queue; offers; who may ask, and what is counted.
 
-    device: this machine's profile, for what its time costs in a plan.  tokens: those that clients
-    need; None: anybody may ask.
+    models: the names of all tails.  device: this machine's profile, for what its time costs in a
+    plan.  tokens: those that clients need; None: anybody may ask.
 
     Raises ArgumentError for nothing to serve, and for names that are there twice.
     """
+
+    _later: Sequence[str] = ()  # names of tails that are not in memory yet, see `_queue`
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Service:
         self._refusals = Refusals()
         self._once = Once()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="tail")
+        self._queues: MutableMapping[str, Batcher] = {}
         self.replace(tails, offers)
 
     def replace(self, tails: Sequence[Tail], offers: Sequence[Offers] = ()) -> None:
@@ -67,36 +70,36 @@ class Service:
 
         Raises ArgumentError as the constructor does, and then changes nothing.
         """
-        queues = {
-            tail.name: Batcher(tail, self._pool, self.limits, self.metrics.ran) for tail in tails
-        }
+        names = [*self._later, *(tail.name for tail in tails)]
         models = {one.model: one.offers for one in offers}
-        if not queues or len(queues) < len(tails) or len(models) < len(offers):
-            names = ", ".join([*(tail.name for tail in tails), *(one.model for one in offers)])
-            raise ArgumentError(f"models are {names or 'none'}: expected one at least, each once")
-        self._queues: Mapping[str, Batcher] = queues
+        if not names or len(set(names)) < len(names) or len(models) < len(offers):
+            shown_names = ", ".join([*names, *(one.model for one in offers)]) or "none"
+            raise ArgumentError(f"models are {shown_names}: expected one at least, each once")
+        self._queues = {tail.name: self._queue_of(tail) for tail in tails}
+        self.models: Sequence[str] = names
         self.offers: Mapping[str, Sequence[Offer]] = models
         self.heads: Mapping[str, Path] = {
             one.head.name: one.head for found in models.values() for one in found
         }
 
-    @property
-    def models(self) -> list[str]:
-        """The names of all tails."""
-        return list(self._queues)
+    def _queue_of(self, tail: Tail) -> Batcher:
+        return Batcher(tail, self._pool, self.limits, self.metrics.ran)
 
     def waiting(self) -> dict[str, int]:
         """Requests that wait or run, by model."""
         return {name: queue.waiting for name, queue in self._queues.items()}
 
-    def tail(self, model: str, version: str = "1") -> Tail:
+    async def _queue(self, model: str) -> Batcher:
+        return self._queues[model]
+
+    async def tail(self, model: str, version: str = "1") -> Tail:
         """The tail of this name.  Raises RefusalError (404)."""
-        if model not in self._queues:
-            known = ", ".join(map(repr, self._queues))
+        if model not in self.models:
+            known = ", ".join(map(repr, self.models))
             raise RefusalError(404, f"there is no model {shown(model)}: this server has {known}")
         if version != "1":
             raise RefusalError(404, f"model {model!r} has no version {shown(version)}, only '1'")
-        return self._queues[model].tail
+        return (await self._queue(model)).tail
 
     async def answer(
         self, model: str, work: Work, client: str, key: str | None = None, made_of: int = 0
@@ -106,7 +109,7 @@ class Service:
         key: of requests that may come again, unique among those of the client; made_of: a checksum
         of the request.  Raises RefusalError, and what a run raises.
         """
-        queue = self._queues[model]
+        queue = await self._queue(model)
         if key is None:
             return await queue.answer(work, client)
         return await self._once.answer(
@@ -146,7 +149,7 @@ class Service:
         else:
             _log.error("a request that should not have failed", exc_info=error)
             refusal = RefusalError(500, "internal error")
-        self.metrics.refused(model if model in self._queues else "", refusal.status)
+        self.metrics.refused(model if model in self.models else "", refusal.status)
         self.live.refused(client, refusal.status, where, str(refusal))
         if refusal.status != 500:  # those are logged above, with their cause
             self._refusals.log(client, refusal.status, where, str(refusal))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Union
 
@@ -13,9 +14,9 @@ from pysplitcodec.errors import ArgumentError
 from pysplitcodec.runtime import open_model
 from pysplitcodec.serve.limits import ServerLimits
 from pysplitcodec.serve.offers import INDEX, Offers, offered_tails, read_offers
-from pysplitcodec.serve.tail import Tail
+from pysplitcodec.serve.tail import Tail, TailFile
 
-__all__ = ["Loaded", "PathLike", "load"]
+__all__ = ["Found", "Loaded", "PathLike", "find", "load"]
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -24,6 +25,13 @@ class Loaded(NamedTuple):
     """What sources hold, as `Service` takes it."""
 
     tails: list[Tail]
+    offers: list[Offers]
+
+
+class Found(NamedTuple):
+    """What sources hold, tails not opened yet."""
+
+    tails: list[TailFile]
     offers: list[Offers]
 
 
@@ -46,6 +54,23 @@ def load(
     Raises ModelError for what cannot be read or run, or has another hash than it says;
     ArgumentError for parts that do not fit each other.
     """
+    found = find(sources, codecs, name=name, limits=limits, threads=threads)
+    return Loaded([tail.open() for tail in found.tails], found.offers)
+
+
+def find(
+    sources: Sequence[PathLike],
+    codecs: Sequence[Codec | PathLike] | None = None,
+    *,
+    name: str | None = None,
+    limits: ServerLimits | None = None,
+    threads: int = 1,
+) -> Found:
+    """What `load` reads, with tails that are still to be opened.
+
+    Folders are read, and checked against the hashes that they say; a tail's own file is checked
+    again when it is opened.  Raises as `load` does, and so does opening a tail.
+    """
     bounds, paths = limits or ServerLimits(), [Path(source) for source in sources]
     files = [path for path in paths if not path.is_dir()]
     if (name is not None or codecs is not None) and len(files) != 1:
@@ -53,19 +78,25 @@ def load(
             f"name is {name!r}, codecs are {codecs!r}: expected them with one model's file, "
             f"there are {len(files)}"
         )
-    found = Loaded([], [])
+
+    def of_bundle(path: Path) -> Tail:
+        bundle = read_bundle(path)
+        fitting = [] if bundle.codec is None else [bundle.codec]
+        return Tail(open_model(bundle.tail, threads), fitting, bundle.name, bounds)
+
+    def of_file(path: Path) -> Tail:
+        fitting = _codecs(path) if codecs is None else _loaded(codecs)
+        return Tail(open_model(path, threads), fitting, name or path.stem, bounds)
+
+    found = Found([], [])
     for path in paths:
         if (path / INDEX).is_file():
             found.offers.append(read_offers(path))
             found.tails.extend(offered_tails(found.offers[-1], bounds, threads))
         elif path.is_dir():
-            bundle = read_bundle(path)
-            fitting = [] if bundle.codec is None else [bundle.codec]
-            found.tails.append(Tail(open_model(bundle.tail, threads), fitting, bundle.name, bounds))
+            found.tails.append(TailFile(read_bundle(path).name, partial(of_bundle, path)))
         else:
-            fitting = _codecs(path) if codecs is None else _loaded(codecs)
-            model = open_model(path, threads)
-            found.tails.append(Tail(model, fitting, name or path.stem, bounds))
+            found.tails.append(TailFile(name or path.stem, partial(of_file, path)))
     return found
 
 

@@ -24,7 +24,7 @@ from pysplitcodec.serve import protocol
 from pysplitcodec.serve.limits import ServerLimits
 from pysplitcodec.serve.protocol import ProtocolError, shown
 
-__all__ = ["Answer", "Tail", "Work", "check_name"]
+__all__ = ["Answer", "Tail", "TailFile", "Work", "check_name"]
 
 Array = npt.NDArray[Any]
 
@@ -305,6 +305,13 @@ def _right(output: Array, labels: Sequence[int]) -> int:
     """How many samples' largest element is where their label says."""
     largest = output.reshape(len(labels), -1).argmax(axis=1)
     return int(np.count_nonzero(largest == labels))
+
+
+class TailFile(NamedTuple):
+    """A tail that is not in memory yet: its name, and what reads, checks and opens it."""
+
+    name: str
+    open: Callable[[], Tail]
 
 
 def _described(name: str, array: Array) -> dict[str, Any]:
