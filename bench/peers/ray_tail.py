@@ -31,7 +31,7 @@ class Tail:
 
 if __name__ == "__main__":
     tail, codec, port = sys.argv[1:]
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
     serve.run(Tail.bind(tail, codec))
     signal.sigwait([signal.SIGTERM, signal.SIGINT])
