@@ -198,3 +198,17 @@ def test_settings() -> None:
             Settings(**wrong)  # type: ignore
     built = app(Settings(sources="out", threads=2, limits=ServerLimits(max_waiting=50)))
     assert isinstance(built, serve.Application)
+
+
+def test_the_cluster_file() -> None:
+    yaml = pytest.importorskip("yaml", reason="needs pyyaml")
+    from ray.serve.schema import ServeDeploySchema
+
+    page = (Path(__file__).parents[1] / "docs/scale-out.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(proxy_location.*?)```", page, re.DOTALL)
+    (application,) = ServeDeploySchema.parse_obj(yaml.safe_load(text)).applications
+    module, _, name = application.import_path.partition(":")
+    assert (module, name) == (app.__module__, app.__name__)
+    assert Settings(**application.args).limits.run == 8
+    (tails,) = application.deployments
+    assert tails.name == "tails" and tails.autoscaling_config["target_ongoing_requests"] == 16
