@@ -206,7 +206,7 @@ def test_the_cluster_file() -> None:
 
     page = (Path(__file__).parents[1] / "docs/scale-out.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```yaml\n(proxy_location.*?)```", page, re.DOTALL)
-    (application,) = ServeDeploySchema.parse_obj(yaml.safe_load(text)).applications
+    (application,) = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
     module, _, name = application.import_path.partition(":")
     assert (module, name) == (app.__module__, app.__name__)
     assert Settings(**application.args).limits.run == 8
