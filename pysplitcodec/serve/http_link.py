@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ class HttpTransport:
         self._connections = connections
         self._tails: dict[str, TailClient] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._ends = threading.Lock()
 
     def open(
         self, replied: Callable[[FrameReply], None], lost: Callable[[ServerError], None]
@@ -57,23 +59,33 @@ class HttpTransport:
 
     def send(self, request: FrameRequest) -> None:
         """Send a request; see `Transport`."""
-        if self._pool is None:
+        pool = self._pool
+        if pool is None:
             raise ServerError("the connection is closed")
         if request.model not in self._tails:
             self._tails[request.model] = self._connect(request.model)
-        self._pool.submit(self._exchange, self._tails[request.model], request)
+        try:
+            pool.submit(self._exchange, pool, self._tails[request.model], request)
+        except RuntimeError:
+            raise ServerError("the connection is lost") from None
 
     def close(self) -> None:
         """Disconnect."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        self._ended(self._pool)
         for tail in self._tails.values():
             tail.close()
         self._tails = {}
 
-    def _exchange(self, tail: TailClient, request: FrameRequest) -> None:
-        pool = self._pool
+    def _ended(self, pool: ThreadPoolExecutor | None) -> bool:
+        """End what these threads have under way; whether nobody did before."""
+        with self._ends:
+            if pool is None or pool is not self._pool:
+                return False
+            self._pool = None
+        pool.shutdown(wait=False, cancel_futures=True)
+        return True
+
+    def _exchange(self, pool: ThreadPoolExecutor, tail: TailClient, request: FrameRequest) -> None:
         try:
             reply = tail.infer(request.frame, key=str(request.id), timeout_s=request.timeout_s)
         except ServerError as error:
@@ -86,7 +98,7 @@ class HttpTransport:
                         retry_after_s=error.retry_after_s,
                     )
                 )
-            elif pool is self._pool:
+            elif self._ended(pool):  # the other connections do not say so again
                 self._lost(error)
             return
         self._replied(
