@@ -286,6 +286,7 @@ def _restarted(bench: Bench, link: Any, restart: Callable[[], None], times: int)
         thread.join()
         found = edge.statistics()
     wrong = sum(not right for _, right in replies)
+    gaps = np.diff([when for when, _ in replies])
     return {
         "kills": times,
         "frames": found["samples"],
@@ -293,6 +294,7 @@ def _restarted(bench: Bench, link: Any, restart: Callable[[], None], times: int)
         "resent": found["resent"],
         "repeated": found["repeated"],
         "recovered_s": [round(value, 3) for value in recovered],
+        "longest_pause_s": round(float(gaps.max()), 3),
         "wrong": wrong + abs(found["samples"] - len(replies)),
     }
 
