@@ -120,7 +120,7 @@ class _Given:
 
 def load(bench: Bench) -> Row:
     """Requests per second at 8 and 64 connections."""
-    seconds = 4 if bench.quick else 20
+    seconds = 2 if bench.quick else 20
     with bench.served() as served:
         bench.loaded(served, 8, seconds=1)
         rows = [bench.loaded(served, connections, seconds=seconds) for connections in (8, 64)]
