@@ -8,7 +8,10 @@ from typing import Any
 from pysplitcodec.errors import ArgumentError, MissingDependencyError
 from pysplitcodec.native import core
 
-__all__ = ["Packets", "open_port", "opened", "packet", "read_some"]
+__all__ = ["BAUD", "Packets", "open_port", "opened", "packet", "parse_port", "read_some"]
+
+# What a port has that says nothing.
+BAUD = 115200
 
 _CHECKSUM = 4
 
@@ -39,6 +42,12 @@ def open_port(port: str, baud: int) -> Any:
         return serial.serial_for_url(port, baud)
     except ValueError as error:
         raise ArgumentError(f"port is {port!r}, baud {baud}: {error}") from None
+
+
+def parse_port(text: str) -> tuple[str, int]:
+    """Read PORT or PORT:BAUD; a URL has its rate, where there is one, as pyserial has it."""
+    port, _, baud = text.rpartition(":")
+    return (port, int(baud)) if port and baud.isdecimal() and "://" not in text else (text, BAUD)
 
 
 def read_some(port: Any, timeout_s: float) -> bytes:

@@ -28,11 +28,11 @@ from server_process import serving  # noqa: E402
 from wire import wire  # noqa: E402
 
 from pysplitcodec.runtime import TFLiteModel  # noqa: E402
+from pysplitcodec.serial_packets import parse_port  # noqa: E402
 from pysplitcodec.serve import TailClient  # noqa: E402
 from pysplitcodec.serve.messages import FrameRequest  # noqa: E402
 from pysplitcodec.serve.mqtt_link import MqttTransport  # noqa: E402
 from pysplitcodec.serve.serial_link import SerialTransport  # noqa: E402
-from pysplitcodec.serve.serial_server import parse_port  # noqa: E402
 from pysplitcodec.serve.stream_link import StreamTransport  # noqa: E402
 
 DIGITS = Path(pysplitcodec.__file__).parent / "data" / "digits.tflite"

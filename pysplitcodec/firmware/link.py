@@ -37,7 +37,7 @@ class SerialStream:
     Raises MissingDependencyError without pyserial, OSError if the port cannot be opened.
     """
 
-    def __init__(self, port: str, baud: int = 115200) -> None:
+    def __init__(self, port: str, baud: int = serial_packets.BAUD) -> None:
         self._serial = serial_packets.open_port(port, baud)
 
     def read(self, timeout_s: float) -> bytes:

@@ -39,7 +39,7 @@ class Batcher:
         tail: Tail,
         pool: Executor,
         limits: ServerLimits,
-        ran: Callable[[Tail, int], None] | None = None,
+        ran: Callable[[Tail, int], None],
     ) -> None:
         self.tail = tail
         self._pool, self._limits, self._ran = pool, limits, ran
@@ -87,8 +87,7 @@ class Batcher:
             self._timer = None
         if self._running:
             return
-        samples = sum(len(one.work.inputs) for one in self._waiting)
-        if self._limits.delay_s and not waited and samples < self._limits.run:
+        if self._limits.delay_s and not waited and not self._enough():
             if self._timer is None and self._waiting:
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(self._limits.delay_s, self._run, True)
@@ -98,12 +97,15 @@ class Batcher:
             return
         self._running = len(batch)
         begin = time.monotonic()
-        if self._ran is not None:
-            self._ran(self.tail, len(batch))
+        self._ran(self.tail, len(batch))
         run = asyncio.get_running_loop().run_in_executor(
             self._pool, self.tail.run, [one.work for one in batch]
         )
         run.add_done_callback(lambda done: self._done(batch, begin, done))
+
+    def _enough(self) -> bool:
+        """Whether what waits fills a run."""
+        return sum(len(one.work.inputs) for one in self._waiting) >= self._limits.run
 
     def _taken(self) -> list[_Waiting]:
         """The next requests to run; those whose time is over, or that nobody waits for, leave."""

@@ -13,6 +13,7 @@ import httpx
 
 from pysplitcodec.errors import ArgumentError, ServerError
 from pysplitcodec.serve.protocol import shown
+from pysplitcodec.serve.transport import check_timeout
 
 __all__ = ["Connection"]
 
@@ -40,8 +41,7 @@ class Connection:
         token: str | None = None,
         ca: str | os.PathLike[str] | None = None,
     ) -> None:
-        if not timeout_s > 0:
-            raise ArgumentError(f"timeout_s is {timeout_s}: expected more than 0")
+        check_timeout(timeout_s)
         try:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, TypeError) as error:

@@ -75,8 +75,7 @@ class Negotiated(Closing):
             reply = self.edge.run(*inputs)
             return replace(reply, fallback=reply.fallback or self.fallback)
         assert self.local is not None
-        names = [output.name for output in self.local.outputs]
-        return EdgeReply(dict(zip(names, self.local(*inputs))), fallback=self.fallback)
+        return EdgeReply.here(self.local, inputs, self.fallback)
 
     def close(self) -> None:
         """Close the connection to the server."""

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
@@ -62,6 +62,12 @@ class EdgeReply:
     frame_len: int = 0
     payload_len: int = 0
     fallback: str | None = None
+
+    @classmethod
+    def here(cls, model: Model, inputs: Sequence[npt.ArrayLike], why: str | None) -> EdgeReply:
+        """What a whole model on the device makes of a sample."""
+        names = [output.name for output in model.outputs]
+        return cls(dict(zip(names, model(*inputs))), fallback=why)
 
 
 class _Sent(NamedTuple):
@@ -266,8 +272,7 @@ class EdgeClient(Closing):
         self._not_sent += 1
         if self._fallback is None or isinstance(self._fallback, str):
             return EdgeReply({}, fallback=why)
-        names = [output.name for output in self._fallback.outputs]
-        return EdgeReply(dict(zip(names, self._fallback(*inputs))), fallback=why)
+        return EdgeReply.here(self._fallback, inputs, why)
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float]:

@@ -41,8 +41,8 @@ def transport_for(
 
         return MqttTransport(url, timeout_s=timeout_s, password=password, token=token, ca=ca)
     if kind == "serial":
+        from pysplitcodec.serial_packets import parse_port
         from pysplitcodec.serve.serial_link import SerialTransport
-        from pysplitcodec.serve.serial_server import parse_port
 
         return SerialTransport(*parse_port(rest), timeout_s=timeout_s)
     place = _place(url)

@@ -9,10 +9,10 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pysplitcodec.errors import ArgumentError, ProtocolError, ServerError
+from pysplitcodec.errors import ProtocolError, ServerError
 from pysplitcodec.serve.messages import FrameReply
 from pysplitcodec.serve.mqtt import AUTHORIZATION, Broker, properties
-from pysplitcodec.serve.transport import check_fits
+from pysplitcodec.serve.transport import check_fits, check_timeout
 
 if TYPE_CHECKING:
     import os
@@ -53,8 +53,7 @@ class MqttTransport:
         token: str | None = None,
         ca: str | os.PathLike[str] | None = None,
     ) -> None:
-        if not timeout_s > 0:
-            raise ArgumentError(f"timeout_s is {timeout_s}: expected more than 0")
+        check_timeout(timeout_s)
         self._broker, self._timeout_s = Broker.parse(url), timeout_s
         self._password, self._ca = password, ca
         self._client()  # raises for what will not do

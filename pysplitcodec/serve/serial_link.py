@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from pysplitcodec.errors import ArgumentError, ProtocolError, ServerError
-from pysplitcodec.serial_packets import Packets, open_port, packet, read_some
+from pysplitcodec.errors import ProtocolError, ServerError
+from pysplitcodec.serial_packets import BAUD, Packets, open_port, packet, read_some
 from pysplitcodec.serve.messages import MAX_REPLY_LEN, FrameReply
+from pysplitcodec.serve.transport import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +31,8 @@ class SerialTransport:
 
     max_len: int | None = None
 
-    def __init__(self, port: str, baud: int = 115200, *, timeout_s: float = 10.0) -> None:
-        if not timeout_s > 0:
-            raise ArgumentError(f"timeout_s is {timeout_s}: expected more than 0")
+    def __init__(self, port: str, baud: int = BAUD, *, timeout_s: float = 10.0) -> None:
+        check_timeout(timeout_s)
         self.port, self.baud = port, baud
         self._timeout_s = timeout_s
         self._line: _Line | None = None

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from pysplitcodec.serial_packets import Packets, open_port, packet, read_some
+from pysplitcodec.serial_packets import BAUD, Packets, open_port, packet, read_some
 from pysplitcodec.serve.framed import Answers
 
 if TYPE_CHECKING:
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
     from pysplitcodec.serve.service import Service
 
-__all__ = ["parse_port", "serve_serial"]
+__all__ = ["serve_serial"]
 
 _LINK = "serial"
-_BAUD = 115200
 # How long the thread that reads may take to see that it is to stop.
 _POLL_S = 0.2
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 1.0, 30.0
@@ -29,14 +28,8 @@ _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 1.0, 30.0
 _log = logging.getLogger("pysplitcodec.serve")
 
 
-def parse_port(text: str) -> tuple[str, int]:
-    """Read PORT or PORT:BAUD; a URL has its rate, where there is one, as pyserial has it."""
-    port, _, baud = text.rpartition(":")
-    return (port, int(baud)) if port and baud.isdecimal() and "://" not in text else (text, _BAUD)
-
-
 @asynccontextmanager
-async def serve_serial(service: Service, port: str, baud: int = _BAUD) -> AsyncIterator[None]:
+async def serve_serial(service: Service, port: str, baud: int = BAUD) -> AsyncIterator[None]:
     """Answer what comes over a serial port while the statement runs.
 
     port: a device or a URL of pyserial's.  One that fails later, such as a plug that is pulled, is

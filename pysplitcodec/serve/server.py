@@ -18,13 +18,14 @@ import uvicorn
 from pysplitcodec.codec import Codec
 from pysplitcodec.errors import ArgumentError, ServerError, SplitCodecError
 from pysplitcodec.plan import DeviceProfile
+from pysplitcodec.serial_packets import parse_port
 from pysplitcodec.serve.app import create_app
 from pysplitcodec.serve.connections import Connections
 from pysplitcodec.serve.limits import ServerLimits
 from pysplitcodec.serve.logs import set_up_logging
 from pysplitcodec.serve.mqtt import Broker
 from pysplitcodec.serve.mqtt_server import serve_mqtt
-from pysplitcodec.serve.serial_server import parse_port, serve_serial
+from pysplitcodec.serve.serial_server import serve_serial
 from pysplitcodec.serve.service import Service
 from pysplitcodec.serve.sources import Loaded, PathLike, load
 from pysplitcodec.serve.stream_server import serve_stream

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Union
 from pysplitcodec.errors import ArgumentError, ProtocolError, ServerError
 from pysplitcodec.serve.messages import MAX_REPLY_LEN, FrameReply, Hello
 from pysplitcodec.serve.packets import LENGTH, MAX_LEN, packet, prepare
-from pysplitcodec.serve.transport import check_fits
+from pysplitcodec.serve.transport import check_fits, check_timeout
 
 if TYPE_CHECKING:
     import os
@@ -48,8 +48,7 @@ class StreamTransport:
     ) -> None:
         if not 1 <= port < 65536:
             raise ArgumentError(f"port is {port}: expected 1 to 65535")
-        if not timeout_s > 0:
-            raise ArgumentError(f"timeout_s is {timeout_s}: expected more than 0")
+        check_timeout(timeout_s)
         self.host, self.port = host, port
         self._timeout_s, self._token = timeout_s, token
         self._tls = (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pysplitcodec.errors import ServerError
     from pysplitcodec.serve.messages import FrameReply, FrameRequest
 
-__all__ = ["Transport", "check_fits"]
+__all__ = ["Transport", "check_fits", "check_timeout"]
 
 
 class Transport(Protocol):
@@ -51,3 +51,9 @@ def check_fits(length: int, max_len: int | None, link: str) -> None:
     """Raise ArgumentError for a request that is longer than a link carries."""
     if max_len is not None and length > max_len:
         raise ArgumentError(f"the request has {length} bytes: {link} carries {max_len} at most")
+
+
+def check_timeout(timeout_s: float) -> None:
+    """Raise ArgumentError for a time that is none."""
+    if not timeout_s > 0:
+        raise ArgumentError(f"timeout_s is {timeout_s}: expected more than 0")
