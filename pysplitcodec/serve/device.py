@@ -108,8 +108,8 @@ def negotiate(
     kept.  head_for: gives the module before a split point, in eval() mode, whose weights are
     replaced by what the server sends; without it heads must be TFLite.  fallback: what runs if the
     server is not there, has no such model, cannot keep the budget, or sends another head than it
-    said: a local model, or "earlier plan" for the last that was agreed in this cache.  timeout_s,
-    token, ca: as for `TailClient`.
+    said: a local model, or "earlier plan" for the last that was agreed in this cache.  timeout_s:
+    how long any answer may take.  token, ca: as for `TailClient`.
 
     A head is run by the runtime that is installed: take it only from servers that you trust.
     Raises ServerError, ModelError or FrameError for these reasons without a fallback, ArgumentError
@@ -133,7 +133,7 @@ def negotiate(
     connection = Connection(url, timeout_s, token=token, ca=ca)
     try:
         answer = connection.exchange_json("POST", _NEGOTIATE, json.dumps(asked).encode())
-        found = _ready(answer, connection, folder, head_for, local, transport)
+        found = _ready(answer, connection, folder, head_for, local, transport, timeout_s)
         kept.write_text(json.dumps(answer), encoding="utf-8")
         return found
     except (ServerError, ModelError, FrameError) as error:
@@ -143,7 +143,9 @@ def negotiate(
         _log.warning("%s of %s: the fallback runs: %s", model, url, why)
         if local is not None:
             return Negotiated(None, 0, None, local, why)
-        found = _ready(_earlier(kept, why), connection, folder, head_for, None, transport)
+        found = _ready(
+            _earlier(kept, why), connection, folder, head_for, None, transport, timeout_s
+        )
         found.fallback = why
         return found
     finally:
@@ -172,6 +174,7 @@ def _ready(
     head_for: HeadFor | None,
     local: Model | None,
     transport: HttpTransport,
+    timeout_s: float,
 ) -> Negotiated:
     """Fetch what an answer names, and load it.  Raises ServerError, ModelError, FrameError."""
     try:
@@ -193,7 +196,7 @@ def _ready(
     else:
         runner = _TorchHead(data, split, head_for, codec)
     try:
-        edge = EdgeClient(runner, codec, transport, tail, fallback=local)
+        edge = EdgeClient(runner, codec, transport, tail, timeout_s=timeout_s, fallback=local)
     except ArgumentError as error:
         raise ServerError(f"{connection.url} sent a head and a codec of others: {error}") from None
     return Negotiated(plan, received_bytes, edge, local, None)
