@@ -12,9 +12,6 @@ import json
 import os
 import queue
 import select
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mosquitto import Broker
 from toy_tail import CHANNELS, SIZE, toy_codec, write
 
 from pysplitcodec.serve import MqttTransport, SerialTransport, StreamTransport, TailClient
@@ -64,9 +62,11 @@ def main(requests: int) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         tail, _ = write(folder)
         ports = _wire()
-        options, broker = ["--stream-port", "0", "--serial", ports[0]], _mosquitto(folder, stack)
-        if broker is not None:
-            options += ["--mqtt", broker]
+        options, broker = ["--stream-port", "0", "--serial", ports[0]], Broker(folder)
+        if Broker.there:
+            stack.callback(broker.stop)
+            broker.restart()
+            options += ["--mqtt", broker.url]
         server = stack.enter_context(server_process(tail, *options, log=folder / "server.log"))
         runs: dict[str, Callable[[], list[float]]] = {
             "http": lambda: http_roundtrips(server.url, frame, requests),
@@ -75,9 +75,9 @@ def main(requests: int) -> None:
             ),
             "serial": lambda: roundtrips(SerialTransport(ports[1]), frame, requests),
         }
-        if broker is not None:
+        if Broker.there:
             time.sleep(1)  # the server subscribes meanwhile
-            runs["mqtt"] = lambda: roundtrips(MqttTransport(broker), frame, requests)
+            runs["mqtt"] = lambda: roundtrips(MqttTransport(broker.url), frame, requests)
         for link, run in runs.items():
             quarters = 1e3 * np.percentile(run(), [50, 90, 99])
             p50, p90, p99 = (round(float(value), 3) for value in quarters)
@@ -98,18 +98,6 @@ def _wire() -> tuple[str, str]:
 
     threading.Thread(target=carry, daemon=True).start()
     return os.ttyname(its), os.ttyname(other)
-
-
-def _mosquitto(folder: Path, stack: ExitStack) -> str | None:
-    command = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
-    if command is None:
-        return None
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        port = made.getsockname()[1]
-    config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
-    stack.callback(subprocess.Popen([command, "-c", config], stderr=subprocess.DEVNULL).kill)
-    return f"mqtt://127.0.0.1:{port}"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import argparse
 import gzip
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from checkout import commit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -308,14 +308,6 @@ def data_folder() -> Path:
     if folder is None:
         raise SystemExit("SPLITCODEC_DATA is not set: expected a folder with the data")
     return Path(folder)
-
-
-def commit() -> str:
-    """Of the checkout."""
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip()
 
 
 def told(message: str) -> None:

@@ -26,10 +26,8 @@ import json
 import os
 import platform
 import selectors
-import shutil
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -40,8 +38,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from checkout import commit
 from load import Load, run
 from load_requests import BAD_KINDS, Maker, mixed, random_frames
+from mosquitto import Broker
 from toy_tail import write
 
 from pysplitcodec import Codec
@@ -221,34 +221,15 @@ def kill(bench: Bench) -> Row:
 
 def broker(bench: Bench) -> Row:
     """The same, of the MQTT broker between edge and server, once."""
-    command = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
-    if command is None:
+    if not Broker.there:
         return {"skipped": "there is no mosquitto", "wrong": 0}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = bench.folder / "mosquitto.conf"
-    config.write_text(
-        f"listener {port} 127.0.0.1\nset_tcp_nodelay true\nallow_anonymous true\nuser root\n"
-    )
-    brokers: list[subprocess.Popen[bytes]] = []
-
-    def stop() -> None:
-        for old in brokers:
-            old.kill()
-            old.wait()
-
-    def restart() -> None:
-        stop()
-        brokers.append(subprocess.Popen([command, "-c", config], stderr=subprocess.DEVNULL))
-        _wait_for(port)
-
-    url = f"mqtt://127.0.0.1:{port}"
+    between = Broker(bench.folder)
     try:
-        restart()
-        with bench.served("--mqtt", url):
-            return _restarted(bench, MqttTransport(url), restart, 1)
+        between.restart()
+        with bench.served("--mqtt", between.url):
+            return _restarted(bench, MqttTransport(between.url), between.restart, 1)
     finally:
-        stop()
+        between.stop()
 
 
 def _restarted(bench: Bench, link: Any, restart: Callable[[], None], times: int) -> Row:
@@ -297,15 +278,6 @@ def _restarted(bench: Bench, link: Any, restart: Callable[[], None], times: int)
         "longest_pause_s": round(float(gaps.max()), 3),
         "wrong": wrong + abs(found["samples"] - len(replies)),
     }
-
-
-def _wait_for(port: int) -> None:
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.01)
-    raise RuntimeError(f"nothing listens on port {port}")
 
 
 def links(bench: Bench) -> Row:
@@ -414,12 +386,6 @@ def rss_mb(served: ServerProcess) -> float:
     status = Path(f"/proc/{served.process.pid}/status").read_text()
     (kilobytes,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
     return int(kilobytes) / 1024
-
-
-def commit() -> str:
-    here = Path(__file__).parent
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=here)
-    return done.stdout.strip()
 
 
 def main() -> int:

@@ -10,14 +10,16 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pysplitcodec.codec import Codec
 from pysplitcodec.errors import ModelError
 
-__all__ = ["BUNDLE", "Bundle", "file_sha256", "is_sha256", "read_bundle", "write_bundle"]
+__all__ = ["BUNDLE", "Bundle", "file_sha256", "is_sha256", "read_bundle", "reading", "write_bundle"]
 
 BUNDLE = "bundle.json"
 _PARTS = ("head", "tail", "codec")
@@ -56,19 +58,29 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     Raises ModelError for anything else.
     """
     folder = Path(path)
-    try:
-        found = json.loads((folder / BUNDLE).read_text(encoding="utf-8"))
-        if found["format"] != 1:
-            raise ModelError(f"{folder} has format {found['format']!r}: this version reads 1")
+    with reading(folder, BUNDLE, "bundle") as found:
         files = {part: _file(folder, found["files"][part]) for part in _PARTS[:2]}
         codec = None
         if "codec" in found["files"]:
             codec = Codec.load(_file(folder, found["files"]["codec"]))
         return Bundle(str(found["name"]), str(found["split"]), files["head"], files["tail"], codec)
+
+
+@contextmanager
+def reading(folder: Path, index: str, what: str) -> Iterator[dict[str, Any]]:
+    """The JSON of a folder's index, of format 1.
+
+    Raises ModelError if it is none, and for what goes wrong while the statement takes it apart.
+    """
+    try:
+        found = json.loads((folder / index).read_text(encoding="utf-8"))
+        if found["format"] != 1:
+            raise ModelError(f"{folder} has format {found['format']!r}: this version reads 1")
+        yield found
+    except ModelError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{folder} holds no bundle: {type(error).__name__}: {error}") from None
+        raise ModelError(f"{folder} holds no {what}: {type(error).__name__}: {error}") from None
 
 
 def file_sha256(path: Path) -> str:

@@ -8,8 +8,6 @@ lets no other script, style or address in.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import os
@@ -18,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
+
+from pysplitcodec.page_policy import source_hash
 
 # What the scripts of every page build on.
 _SHARED = ("page_format.js", "page_select.js", "page_scatter.js", "page_sorting.js")
@@ -53,9 +53,9 @@ def compose(title: str, name: str, scripts: Sequence[str], report: Mapping[str, 
         title=title,
         body=_part(f"{name}.html"),
         style=style,
-        style_hash=_hash(style),
+        style_hash=source_hash(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=source_hash(script),
         report=_json(report),
     )
 
@@ -67,12 +67,6 @@ def write_page(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 
 def _part(name: str) -> str:
     return (resources.files("pysplitcodec.report") / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """What a content security policy calls the script or style `text`."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _json(value: Any) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from pysplitcodec.page_policy import source_hash
 from pysplitcodec.serve.limits import RefusalError
 from pysplitcodec.serve.service import Service
 
@@ -102,7 +101,8 @@ def _page() -> tuple[str, str]:
     style, script = _part("dashboard.css"), _part("dashboard.js")
     page = Template(_part("dashboard.html")).substitute(style=style, script=script)
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src '{source_hash(style)}'; "
+        f"script-src '{source_hash(script)}'; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
@@ -111,8 +111,3 @@ def _page() -> tuple[str, str]:
 
 def _part(name: str) -> str:
     return (resources.files("pysplitcodec.serve") / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"

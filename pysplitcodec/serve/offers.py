@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pysplitcodec.bundle import file_sha256, is_sha256
+from pysplitcodec.bundle import file_sha256, is_sha256, reading
 from pysplitcodec.codec import Codec
 from pysplitcodec.errors import ArgumentError, ModelError
 from pysplitcodec.plan.patterns import Pattern
@@ -115,21 +115,14 @@ def read_offers(path: str | os.PathLike[str]) -> Offers:
     Raises ModelError for anything else.
     """
     folder = Path(path)
-    try:
-        found = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        if found["format"] != 1:
-            raise ModelError(f"{folder} has format {found['format']!r}: this version reads 1")
+    with reading(folder, INDEX, "offers") as found:
         check_name(found["model"])
         files = {row[part] for row in found["offers"] for part in ("head", "tail")}
         for name in files:
             _check_file(folder, name)
         offers = [_offer(folder, row) for row in found["offers"]]
         _check_distinct(offers)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{folder} holds no offers: {error}") from None
-    return Offers(found["model"], offers)
+        return Offers(found["model"], offers)
 
 
 def tail_name(model: str, tail: Path) -> str:
