@@ -8,7 +8,16 @@ from typing import Any
 from pysplitcodec.errors import ArgumentError, MissingDependencyError
 from pysplitcodec.native import core
 
-__all__ = ["BAUD", "Packets", "open_port", "opened", "packet", "parse_port", "read_some"]
+__all__ = [
+    "BAUD",
+    "Packets",
+    "closed_port",
+    "open_port",
+    "opened",
+    "packet",
+    "parse_port",
+    "read_some",
+]
 
 # What a port has that says nothing.
 BAUD = 115200
@@ -29,9 +38,24 @@ def _cobs() -> Any:
 def open_port(port: str, baud: int) -> Any:
     """Return pyserial's port at a device, such as /dev/ttyACM0, or one of its URLs.
 
-    Raises MissingDependencyError without pyserial, OSError if the port cannot be opened, and
-    ArgumentError for URLs and rates that it does not know.
+    Raises what `closed_port` does, and OSError if the port cannot be opened; ArgumentError also for
+    rates that it does not take.
     """
+    made = closed_port(port, baud)
+    try:
+        made.open()
+    except ValueError as error:
+        raise ArgumentError(f"port is {port!r}, baud {baud}: {error}") from None
+    return made
+
+
+def closed_port(port: str, baud: int) -> Any:
+    """Return such a port that is not open yet.
+
+    Raises MissingDependencyError without pyserial and cobs, and ArgumentError for URLs and rates
+    that pyserial does not know.
+    """
+    _cobs()
     try:
         import serial
     except ImportError:
@@ -39,7 +63,7 @@ def open_port(port: str, baud: int) -> Any:
             "serial ports need pyserial: pip install 'pysplitcodec[serial]'"
         ) from None
     try:
-        return serial.serial_for_url(port, baud)
+        return serial.serial_for_url(port, baud, do_not_open=True)
     except ValueError as error:
         raise ArgumentError(f"port is {port!r}, baud {baud}: {error}") from None
 

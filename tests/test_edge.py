@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 
 from pysplitcodec import Codebook, Codec
-from pysplitcodec.errors import ArgumentError, FeatureError, ModelError, ServerError
+from pysplitcodec.errors import (
+    ArgumentError,
+    FeatureError,
+    ModelError,
+    ProtocolError,
+    ServerError,
+)
 
 NEEDS = 'needs "pysplitcodec[serve]"'
 for name in ("httpx", "starlette", "uvicorn", "prometheus_client"):
@@ -259,6 +265,26 @@ def test_frames_that_are_too_long() -> None:
             sender.submit(bytes(100)).result()
         frame = CODEC.encode(sample(1)[0])
         assert value_of(sender.submit(frame).result().reply) == 2
+
+
+def test_names_of_models_that_are_too_long() -> None:
+    with Sender(MemoryTransport(doubling()), "x" * 256) as sender:
+        for _ in range(2):  # the client goes on
+            with pytest.raises(ProtocolError, match="of 256 bytes: expected 255 at most"):
+                sender.submit(b"").result(WAIT_S)
+
+
+def test_nobody_waits_for_a_link_that_has_a_defect() -> None:
+    link = Scripted()
+
+    def fails(_: FrameRequest) -> None:
+        raise RuntimeError("a defect")
+
+    link.answer = fails
+    with Sender(link, timeout_s=WAIT_S) as sender:
+        for _ in range(2):
+            with pytest.raises(ServerError, match=r"the link failed: RuntimeError\('a defect'\)"):
+                sender.submit(b"").result(WAIT_S / 2)
 
 
 @pytest.mark.parametrize("option", [{"timeout_s": 0}, {"resend_s": -1.0}, {"waiting": 0}])

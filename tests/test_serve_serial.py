@@ -166,7 +166,7 @@ def test_ports_that_are_not_there() -> None:
     with pytest.raises(ServerError, match="cannot open serial port /dev/no-such-port"):
         SerialTransport("/dev/no-such-port").open(*Inbox().callbacks)
     with pytest.raises(ArgumentError, match="port is 'nothing://'"):
-        SerialTransport("nothing://").open(*Inbox().callbacks)
+        SerialTransport("nothing://")
     with pytest.raises(OSError, match="no-such-port"), serving(service_of(), "/dev/no-such-port"):
         pass
     with pytest.raises(ServerError, match="is closed"):

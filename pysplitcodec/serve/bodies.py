@@ -49,14 +49,18 @@ class Bodies:
         check_headers(request)
         body = _Body(self._room, max_body)
         try:
-            yield await asyncio.wait_for(body.read(request), self._body_s)
+            yield await self._whole(body, request)
+        finally:
+            self._room.leave(body.held)
+
+    async def _whole(self, body: _Body, request: Request) -> bytes:
+        try:
+            return await asyncio.wait_for(body.read(request), self._body_s)
         except asyncio.TimeoutError:
             why = f"the request body did not come within {self._body_s:g} s"
             raise RefusalError(408, why, _CLOSE) from None
         except ClientDisconnect:
             raise RefusalError(400, "the client left before its request was complete") from None
-        finally:
-            self._room.leave(body.held)
 
 
 class _Body:
@@ -67,7 +71,7 @@ class _Body:
     async def read(self, request: Request) -> bytes:
         declared = request.headers.get("content-length", "0")
         # Compared by its length first: a number of any length takes any time to read.
-        self._hold(int(declared) if declared.isdigit() and len(declared) < 19 else 1 << 62)
+        self._hold(int(declared) if declared.isdecimal() and len(declared) < 19 else 1 << 62)
         body = bytearray()
         async for chunk in request.stream():
             self._hold(len(body) + len(chunk))

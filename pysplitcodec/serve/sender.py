@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pysplitcodec.errors import ArgumentError, ServerError
+from pysplitcodec.errors import ArgumentError, ProtocolError, ServerError
 from pysplitcodec.serve.closing import Closing
 from pysplitcodec.serve.messages import FrameReply, FrameRequest
 
@@ -94,7 +94,8 @@ class Sender(Closing):
         # Guards what follows, but is never held while the transport works.
         self._changed = threading.Condition()
         self._pending: dict[int, _Pending] = {}
-        self._open = self._closed = False
+        self._open = False
+        self._end: ServerError | None = None  # why nothing more is sent, once that is so
         self._heard_s = -math.inf
         self._backoff_s, self._next_open_s = _FIRST_BACKOFF_S, -math.inf
         self._why: ServerError | None = None
@@ -110,8 +111,8 @@ class Sender(Closing):
         """Send a frame.
 
         timeout_s: for this one, the time that it waits for room included.  The future raises
-        ServerError if the server refuses it or the time is over.  Raises ArgumentError for a frame
-        that the link cannot carry.
+        ServerError if the server refuses it or the time is over, ArgumentError for a frame that the
+        link cannot carry, and ProtocolError for a model's name that is too long.
         """
         wait_s = self.timeout_s if timeout_s is None else timeout_s
         since_s = time.monotonic()
@@ -122,23 +123,35 @@ class Sender(Closing):
             return one.future
         one.future.add_done_callback(lambda _: self._room.release())
         with self._changed:
-            if not self._closed:
+            end = self._end
+            if end is None:
                 self._pending[one.request.id] = one
                 self._changed.notify()
                 return one.future
-        self._fail(one, ServerError("the client is closed"))
+        self._fail(one, end)
         return one.future
 
     def close(self) -> None:
         """Disconnect; what is under way fails."""
         with self._changed:
-            self._closed = True
+            self._end = self._end or ServerError("the client is closed")
             self._changed.notify()
         self._thread.join()
 
     def _work(self) -> None:
         """What one thread does: it alone calls the transport."""
-        while not self._closed:
+        try:
+            self._carry()
+            self._transport.close()
+        except Exception as error:  # a defect, or a transport of somebody else's
+            _log.exception("nothing is sent any more")
+            with self._changed:
+                self._end = ServerError(f"the link failed: {error!r}")
+        assert self._end is not None
+        self._fail_all(self._end)
+
+    def _carry(self) -> None:
+        while self._end is None:
             now = time.monotonic()
             self._expire(now)
             # Once lost, the link is tried again also while nobody asks: it is there when needed.
@@ -149,10 +162,8 @@ class Sender(Closing):
                 self._send_due(now)
             with self._changed:
                 wait_s = self._next_s() - time.monotonic()
-                if wait_s > 0 and not self._closed:
+                if wait_s > 0 and self._end is None:
                     self._changed.wait(None if wait_s == math.inf else wait_s)
-        self._transport.close()
-        self._fail_all(ServerError("the client was closed"))
 
     def _next_s(self) -> float:
         """When there is something to do; the caller holds the lock."""
@@ -201,7 +212,7 @@ class Sender(Closing):
             try:
                 self._transport.send(one.request)
                 self.stats.sent_bytes += len(one.request.frame)
-            except ArgumentError as error:
+            except (ArgumentError, ProtocolError) as error:
                 with self._changed:
                     self._pending.pop(one.request.id, None)
                 self._fail(one, error)

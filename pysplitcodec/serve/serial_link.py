@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from pysplitcodec.errors import ProtocolError, ServerError
-from pysplitcodec.serial_packets import BAUD, Packets, open_port, packet, read_some
+from pysplitcodec.errors import ArgumentError, ProtocolError, ServerError
+from pysplitcodec.serial_packets import BAUD, Packets, closed_port, open_port, packet, read_some
 from pysplitcodec.serve.messages import MAX_REPLY_LEN, FrameReply
 from pysplitcodec.serve.transport import check_timeout
 
@@ -26,13 +26,17 @@ class SerialTransport:
 
     port: a device, such as /dev/ttyUSB0, or a URL of pyserial's.  timeout_s: how long the line may
     take a request in; `send` waits for it.  What is damaged on the way is lost: whoever uses it
-    sends again.  Raises ArgumentError for times that are none.
+    sends again.
+
+    Raises ArgumentError for times that are none, URLs and rates that pyserial does not know, and
+    MissingDependencyError without pyserial and cobs.
     """
 
     max_len: int | None = None
 
     def __init__(self, port: str, baud: int = BAUD, *, timeout_s: float = 10.0) -> None:
         check_timeout(timeout_s)
+        closed_port(port, baud)  # raises for what will not do
         self.port, self.baud = port, baud
         self._timeout_s = timeout_s
         self._line: _Line | None = None
@@ -40,15 +44,11 @@ class SerialTransport:
     def open(
         self, replied: Callable[[FrameReply], None], lost: Callable[[ServerError], None]
     ) -> None:
-        """Open the port, whether or not there is a server; see `Transport`.
-
-        Raises MissingDependencyError without pyserial and cobs, ArgumentError for URLs and rates
-        that pyserial does not know.
-        """
+        """Open the port, whether or not there is a server; see `Transport`."""
         self.close()
         try:
             port = open_port(self.port, self.baud)
-        except OSError as error:
+        except (OSError, ArgumentError) as error:
             raise ServerError(f"cannot open serial port {self.port}: {error}") from None
         port.write_timeout = self._timeout_s
         self._line = _Line(port, self.port, replied, lost)
