@@ -23,7 +23,7 @@ pytest.importorskip("prometheus_client", reason=NEEDS)
 
 from link_ends import TIMEOUT_S, Gate, Inbox, frame_of, running, service_of, until  # noqa: E402
 
-from pysplitcodec.serve import Service  # noqa: E402
+from pysplitcodec.serve import Sender, Service  # noqa: E402
 from pysplitcodec.serve.messages import FrameReply, FrameRequest, Hello  # noqa: E402
 from pysplitcodec.serve.stream_link import StreamTransport  # noqa: E402
 from pysplitcodec.serve.stream_server import serve_stream  # noqa: E402
@@ -286,6 +286,16 @@ def test_a_wrong_token_does_not_open(tmp_path: Path) -> None:
         with pytest.raises(ServerError, match="the token is not known") as refused:
             transport.open(*Inbox().callbacks)
     assert refused.value.status == 401
+
+
+def test_who_has_no_token_is_told_at_once(tmp_path: Path) -> None:
+    path, _ = token_file(tmp_path, "kitchen")
+    with (
+        listening(service_of(tokens=Tokens.load(path))) as port,
+        Sender(StreamTransport("127.0.0.1", port), timeout_s=4 * TIMEOUT_S) as sender,
+        pytest.raises(ServerError, match="401: a bearer token is needed"),
+    ):
+        sender.submit(b"").result(TIMEOUT_S)
 
 
 def test_a_token_that_nobody_needs_does_no_harm() -> None:

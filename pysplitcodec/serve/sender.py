@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Delivered", "Sender", "SenderStats"]
 
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.05, 1.0
-_OK, _BUSY = 200, (429, 503)
+_OK, _BUSY, _REFUSED = 200, (429, 503), (401, 403)
 
 _log = logging.getLogger("pysplitcodec.serve")
 
@@ -193,8 +193,6 @@ class Sender(Closing):
             self._transport.open(self._replied, self._lost)
         except ServerError as error:
             self._lost(error)
-            if error.status is not None and error.status in range(400, 500):
-                self._fail_all(error)  # who is refused now is refused later
             return
         with self._changed:
             self._open, self._backoff_s = True, _FIRST_BACKOFF_S
@@ -231,6 +229,8 @@ class Sender(Closing):
             for one in self._pending.values():
                 one.next_s = -math.inf
             self._changed.notify()
+        if error.status in _REFUSED:
+            self._fail_all(error)  # who is refused now is refused later
 
     def _replied(self, reply: FrameReply) -> None:
         with self._changed:

@@ -9,8 +9,9 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -129,37 +130,59 @@ def serve(
         else:
             _log.warning("read again: serving %s", ", ".join(service.models))
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            self.links = [AsyncExitStack() for _ in links]  # each, for they end together
-            try:
-                for stack, link in zip(self.links, links):
-                    await stack.enter_async_context(link)
-            except BaseException:
-                await asyncio.gather(*(stack.aclose() for stack in self.links))
-                raise
-            loop, reloads = asyncio.get_running_loop(), set[asyncio.Task[None]]()
-
-            def begin() -> None:
-                task = loop.create_task(reload())
-                reloads.add(task)
-                task.add_done_callback(reloads.discard)
-
-            if hasattr(signal, "SIGHUP"):
-                loop.add_signal_handler(signal.SIGHUP, begin)
-            _announce(announced, announce)
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            service.draining = True  # clients see it on every answer, and leave by themselves
-            leaving = [asyncio.create_task(stack.aclose()) for stack in self.links]
-            if self.server_state.connections:
-                await asyncio.sleep(bounds.drain_s)
-            await asyncio.gather(super().shutdown(sockets), *leaving)
-
     # uvicorn shuts down in order, and then raises the signal once more.
     with listener, contextlib.suppress(KeyboardInterrupt):
-        Server(config).run([listener])
+        started = partial(_announce, announced, announce)
+        _Server(config, service, links, reload, started).run([listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, with links beside HTTP, which reads what it serves again on SIGHUP."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        links: Sequence[AbstractAsyncContextManager[None]],
+        reload: Callable[[], Awaitable[None]],
+        started: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._service, self._reload, self._started = service, reload, started
+        self._links = [(AsyncExitStack(), link) for link in links]  # each, for they end together
+        self._reloads: set[asyncio.Future[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._turn = asyncio.Lock()
+        try:
+            for stack, link in self._links:
+                await stack.enter_async_context(link)
+        except BaseException:
+            await self._leave()
+            raise
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
+        self._started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.draining = True  # clients see it on every answer, and leave by themselves
+        leaving = asyncio.create_task(self._leave())
+        if self.server_state.connections:
+            await asyncio.sleep(self._service.limits.drain_s)
+        await asyncio.gather(super().shutdown(sockets), leaving)
+
+    async def _leave(self) -> None:
+        await asyncio.gather(*(stack.aclose() for stack, _ in self._links))
+
+    def _begin_reload(self) -> None:
+        task = asyncio.ensure_future(self._reload_in_turn())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_in_turn(self) -> None:
+        async with self._turn:  # or what was read first could be what stays
+            await self._reload()
 
 
 def _announce(announced: Mapping[str, Any], as_json: bool) -> None:
