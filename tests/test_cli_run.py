@@ -16,10 +16,10 @@ NEEDS = 'needs "pysplitcodec[serve,tflite]"'
 for package in ("httpx", "starlette", "uvicorn", "prometheus_client", "ai_edge_litert", "typer"):
     pytest.importorskip(package, reason=NEEDS)
 
+from digits_bundle import write_digits_bundle  # noqa: E402
 from server_process import TIMEOUT_S, Served, serving  # noqa: E402
 
 from pysplitcodec import Codebook, Codec  # noqa: E402
-from pysplitcodec.bundle import write_bundle  # noqa: E402
 from pysplitcodec.demo import load_digits  # noqa: E402
 from pysplitcodec.errors import ArgumentError  # noqa: E402
 from pysplitcodec.runtime import TFLiteModel  # noqa: E402
@@ -38,12 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("out")
     features = np.concatenate([HEAD(image)[0] for image in DIGITS.calibration])
     codec = Codec(Codebook.fit(features, 3), "pack", shape=features.shape[1:])
-    files = {"head": path / "head.tflite", "tail": path / "tail.tflite"}
-    files["head"].write_bytes(DIGITS.head)
-    files["tail"].write_bytes(DIGITS.tail)
-    files["codec"] = path / "codec.json"
-    codec.save(files["codec"])
-    write_bundle(path, "digits", "bottleneck", files)
+    write_digits_bundle(path, codec)
     np.save(path / "inputs.npy", DIGITS.images[:20, 0])
     (path / "whole.tflite").write_bytes(DIGITS.model)
     return path

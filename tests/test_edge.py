@@ -26,10 +26,10 @@ NEEDS = 'needs "pysplitcodec[serve]"'
 for name in ("httpx", "starlette", "uvicorn", "prometheus_client"):
     pytest.importorskip(name, reason=NEEDS)
 
+from digits_bundle import write_digits_bundle  # noqa: E402
 from fake_model import FakeModel  # noqa: E402
 from server_process import serving  # noqa: E402
 
-from pysplitcodec.bundle import write_bundle  # noqa: E402
 from pysplitcodec.demo import load_digits  # noqa: E402
 from pysplitcodec.serve import (  # noqa: E402
     EdgeClient,
@@ -460,12 +460,7 @@ def test_a_server_that_is_killed(tmp_path: Path) -> None:
     features = [head(image)[0] for image in digits.images[:40]]
     codec = Codec(Codebook.fit(np.concatenate(features), 4), "pack", shape=features[0].shape[1:])
     wanted = [tail(codec.decode(codec.encode(one[0]))[None])[0] for one in features]
-    files = {name: tmp_path / f"{name}.tflite" for name in ("head", "tail")}
-    files["head"].write_bytes(digits.head)
-    files["tail"].write_bytes(digits.tail)
-    files["codec"] = tmp_path / "codec.json"
-    codec.save(files["codec"])
-    write_bundle(tmp_path, "digits", "bottleneck", files)
+    write_digits_bundle(tmp_path, codec)
     found: list[Any] = []
     with serving(tmp_path, tmp_path) as first:
         port = int(first.url.rpartition(":")[2])

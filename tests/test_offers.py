@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,8 @@ NEEDS = 'needs "pysplitcodec[serve,tflite,safetensors]"'
 for name in ("httpx", "starlette", "uvicorn", "ai_edge_litert", "safetensors"):
     pytest.importorskip(name, reason=NEEDS)
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # newer Starlettes prefer another client than httpx
-    from starlette.testclient import TestClient
-
 from digits_offers import SPLITS, digits_offers  # noqa: E402
+from starlette.testclient import TestClient  # noqa: E402
 
 from pysplitcodec.demo import load_digits  # noqa: E402
 from pysplitcodec.plan import (  # noqa: E402

@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,12 +30,9 @@ pytest.importorskip("starlette", reason=NEEDS)
 pytest.importorskip("uvicorn", reason=NEEDS)
 pytest.importorskip("ai_edge_litert", reason=NEEDS)
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # newer Starlettes prefer another client than httpx
-    from starlette.testclient import TestClient
-
 from fake_model import FakeModel  # noqa: E402
 from server_process import Served, serving  # noqa: E402
+from starlette.testclient import TestClient  # noqa: E402
 
 from pysplitcodec.serve import (  # noqa: E402
     EdgeClient,

@@ -11,7 +11,6 @@ import math
 import re
 import signal
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,10 @@ NEEDS = 'needs "pysplitcodec[serve,tflite]"'
 for name in ("httpx", "starlette", "uvicorn", "prometheus_client", "ai_edge_litert"):
     pytest.importorskip(name, reason=NEEDS)
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # newer Starlettes prefer another client than httpx
-    from starlette.testclient import TestClient
-
 import httpx  # noqa: E402
 from fake_model import FakeModel  # noqa: E402
 from server_process import TIMEOUT_S, Served, serving  # noqa: E402
+from starlette.testclient import TestClient  # noqa: E402
 
 from pysplitcodec.serve import (  # noqa: E402
     ServerLimits,

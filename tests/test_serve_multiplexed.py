@@ -171,25 +171,20 @@ def test_one_file_that_cannot_be_opened() -> None:
 
 def test_files_are_checked_again_when_they_are_opened(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert", reason='needs "pysplitcodec[tflite]"')
+    from digits_bundle import write_digits_bundle
     from digits_offers import digits_offers
 
-    from pysplitcodec.bundle import write_bundle
     from pysplitcodec.demo import load_digits
     from pysplitcodec.serve import write_offers
 
-    digits, bundle = load_digits(), tmp_path / "bundle"
-    bundle.mkdir()
-    files = {part: bundle / f"{part}.tflite" for part in ("head", "tail")}
-    files["head"].write_bytes(digits.head)
-    files["tail"].write_bytes(digits.tail)
-    write_bundle(bundle, "digits", "bottleneck", files)
+    digits, bundle = load_digits(), write_digits_bundle(tmp_path / "bundle")
     write_offers(tmp_path / "offers", "mlp", digits_offers(digits, tmp_path))
     sources = [bundle, tmp_path / "offers"]
 
     found = find(sources)
     assert [one.name for one in found.tails] == [one.name for one in load(sources).tails]
     assert [one.open().name for one in found.tails] == [one.name for one in found.tails]
-    files["tail"].write_bytes(digits.tail + b"x")
+    (bundle / "tail.tflite").write_bytes(digits.tail + b"x")
     with pytest.raises(ModelError, match="SHA-256"):
         found.tails[0].open()
     offered = found.offers[0].offers[0].tail

@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 
 from pysplitcodec import Codebook, Codec
-from pysplitcodec.bundle import write_bundle
 from pysplitcodec.demo import load_digits
 from pysplitcodec.errors import ArgumentError, ServerError
 
@@ -30,6 +29,7 @@ for name in ("httpx", "starlette", "uvicorn", "prometheus_client", "ai_edge_lite
     pytest.importorskip(name, reason=NEEDS)
 
 import httpx  # noqa: E402
+from digits_bundle import write_digits_bundle  # noqa: E402
 from server_process import TIMEOUT_S, Served, serving  # noqa: E402
 
 from pysplitcodec.runtime import TFLiteModel  # noqa: E402
@@ -51,19 +51,7 @@ def right(outputs: dict[str, np.ndarray]) -> bool:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    write(folder)
-    return folder
-
-
-def write(folder: Path, name: str = "digits") -> None:
-    files = {"head": folder / "head.tflite", "tail": folder / "tail.tflite"}
-    files["head"].write_bytes(DIGITS.head)
-    files["tail"].write_bytes(DIGITS.tail)
-    files["codec"] = folder / "codec.json"
-    CODEC.save(files["codec"])
-    write_bundle(folder, name, "bottleneck", files)
+    return write_digits_bundle(tmp_path / "out", CODEC)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -144,7 +132,7 @@ def test_reading_again(bundle: Path, tmp_path: Path) -> None:
             over.set()
             thread.join()
         assert all(answers)
-        write(bundle, "renamed")
+        write_digits_bundle(bundle, CODEC, "renamed")
         served.process.send_signal(signal.SIGHUP)
         until(logged(served, "read again: serving renamed"))
         with TailClient(served.url) as renamed:
@@ -314,7 +302,7 @@ def test_no_request_is_lost_when_it_stops(bundle: Path, tmp_path: Path) -> None:
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server that waits one second for a request."""
     folder = tmp_path_factory.mktemp("impatient")
-    write(folder)
+    write_digits_bundle(folder, CODEC)
     code = (
         "import sys; from pysplitcodec.serve import ServerLimits, serve; "
         "serve([sys.argv[1]], port=0, limits=ServerLimits(body_s=1.0), announce=True)"

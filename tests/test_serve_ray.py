@@ -24,10 +24,10 @@ for name in ("ray.serve", "starlette", "prometheus_client", "httpx", "ai_edge_li
 
 import httpx  # noqa: E402
 import ray  # noqa: E402
+from digits_bundle import write_digits_bundle  # noqa: E402
 from ray import serve  # noqa: E402
 
 from pysplitcodec import Codebook, Codec  # noqa: E402
-from pysplitcodec.bundle import write_bundle  # noqa: E402
 from pysplitcodec.demo import load_digits  # noqa: E402
 from pysplitcodec.runtime import TFLiteModel  # noqa: E402
 from pysplitcodec.serve import ServerLimits, TailClient, protocol  # noqa: E402
@@ -40,17 +40,6 @@ CODEC = Codec(Codebook.fit(FEATURES[0], 2), "pack", shape=FEATURES[0].shape[1:])
 FRAMES = [CODEC.encode(feature[0]) for feature in FEATURES]
 WANTED = [TAIL(CODEC.decode(frame)[None])[0] for frame in FRAMES]
 TIMEOUT_S = 60
-
-
-def write(folder: Path, name: str) -> Path:
-    folder.mkdir()
-    files = {"head": folder / "head.tflite", "tail": folder / "tail.tflite"}
-    files["head"].write_bytes(DIGITS.head)
-    files["tail"].write_bytes(DIGITS.tail)
-    files["codec"] = folder / "codec.json"
-    CODEC.save(files["codec"])
-    write_bundle(folder, name, "bottleneck", files)
-    return folder
 
 
 def processes() -> dict[int, tuple[int, int]]:
@@ -125,7 +114,7 @@ def metric(url: str, name: str, model: str) -> float | None:
 
 def test_one_replica(proxy: str, tmp_path: Path) -> None:
     limits = ServerLimits(run=8, delay_s=20, max_body=20_000)
-    settings = Settings(sources=[str(write(tmp_path / "out", "digits"))], limits=limits)
+    settings = Settings(sources=[str(write_digits_bundle(tmp_path / "out", CODEC))], limits=limits)
     with running(deployment(settings)):
         # none runs before all are there
         with ThreadPoolExecutor(len(FRAMES)) as pool:
@@ -151,7 +140,7 @@ def test_one_replica(proxy: str, tmp_path: Path) -> None:
 
 def test_tails_that_are_loaded_when_asked_for(proxy: str, tmp_path: Path) -> None:
     names = ["one", "two", "three"]
-    folders = [str(write(tmp_path / name, name)) for name in names]
+    folders = [str(write_digits_bundle(tmp_path / name, CODEC, name)) for name in names]
 
     def held() -> list[str]:
         found = {name: metric(proxy, "waiting_requests", name) for name in names}
@@ -175,7 +164,7 @@ def test_tails_that_are_loaded_when_asked_for(proxy: str, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("proxy")
 def test_a_source_that_is_not_as_it_says(tmp_path: Path) -> None:
-    folder = write(tmp_path / "out", "digits")
+    folder = write_digits_bundle(tmp_path / "out", CODEC)
     (folder / "tail.tflite").write_bytes(DIGITS.tail + b"x")
     broken = deployment(Settings(sources=str(folder)), max_constructor_retry_count=1)
     with pytest.raises(RuntimeError):

@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import threading
-import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,11 +21,8 @@ NEEDS = 'needs "pysplitcodec[serve]"'
 for name in ("httpx", "starlette", "uvicorn", "prometheus_client"):
     pytest.importorskip(name, reason=NEEDS)
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # newer Starlettes prefer another client than httpx
-    from starlette.testclient import TestClient
-
 from fake_model import FakeModel  # noqa: E402
+from starlette.testclient import TestClient  # noqa: E402
 
 from pysplitcodec.serve import ServerLimits, Service, Tail, create_app, protocol  # noqa: E402
 from pysplitcodec.serve.batcher import Batcher  # noqa: E402
