@@ -84,6 +84,7 @@ class Scripted:
     """A transport whose every step a test decides."""
 
     max_len: int | None = None
+    lossy = False
 
     def __init__(self, *openings: ServerError | None) -> None:
         self.openings = iter([*openings, *itertools.repeat(None, 1000)])
@@ -183,6 +184,16 @@ def test_a_reply_that_does_not_come_is_asked_for_again() -> None:
     with Sender(link, timeout_s=WAIT_S, resend_s=0.02) as sender:
         assert value_of(sender.submit(b"abc").result().reply) == 3
         assert sender.stats.resent == 2 and len({request.id for request in link.sent}) == 1
+
+
+@pytest.mark.parametrize("lossy", [True, False])
+def test_on_a_lossy_link_it_is_asked_for_again_unasked(lossy: bool) -> None:
+    link = Scripted()
+    link.lossy, link.answer = lossy, lambda _: None
+    with Sender(link, timeout_s=0.5) as sender:  # again after 50, 150 and 350 ms
+        with pytest.raises(ServerError, match=r"no answer within 0\.5 s"):
+            sender.submit(b"abc").result()
+        assert sender.stats.resent in ((1, 2, 3) if lossy else (0,))
 
 
 def test_time_is_over() -> None:

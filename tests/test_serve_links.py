@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from wire import wire  # noqa: E402
 
 from pysplitcodec.runtime import TFLiteModel  # noqa: E402
 from pysplitcodec.serial_packets import parse_port  # noqa: E402
-from pysplitcodec.serve import TailClient  # noqa: E402
+from pysplitcodec.serve import Sender, TailClient  # noqa: E402
 from pysplitcodec.serve.messages import FrameRequest  # noqa: E402
 from pysplitcodec.serve.mqtt_link import MqttTransport  # noqa: E402
 from pysplitcodec.serve.serial_link import SerialTransport  # noqa: E402
@@ -96,6 +97,23 @@ def assert_answered(transport: Any, inbox: Inbox, frame: bytes, wanted: dict[str
     assert reply.status == 200
     for name, array in wanted.items():
         np.testing.assert_array_equal(reply.outputs[name], array)
+
+
+def test_a_server_behind_a_broker_that_is_killed(tail: Path, tmp_path: Path) -> None:
+    """What it had taken has no answer, and nobody says so: it is sent again by itself."""
+    frame, port = (tmp_path / "frame.spc").read_bytes(), free_port()
+    options = ("--mqtt", f"mqtt://127.0.0.1:{port}")
+    with mosquitto(tmp_path, port), Sender(MqttTransport(options[1]), timeout_s=20) as sender:
+        with serving(tmp_path, tail, *options) as server:
+            sender.submit(frame).result()
+            server.process.send_signal(signal.SIGSTOP)  # what comes now is taken, and lost
+            futures = [sender.submit(frame) for _ in range(5)]
+            time.sleep(0.2)
+            server.process.kill()
+        with serving(tmp_path, tail, *options):
+            for future in futures:
+                assert future.result().reply.status == 200
+        assert sender.stats.resent >= 5 and sender.stats.connected == 1
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,6 @@ def run(
         link,
         model or "",
         timeout_s=timeout,
-        resend_s=timeout / 10 if server.startswith("serial:") else None,  # lines lose bytes
         fallback=_fallback(fallback),
     ) as edge:
         # Interrupting is how a camera ends.

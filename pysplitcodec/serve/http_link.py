@@ -26,6 +26,7 @@ class HttpTransport:
     """
 
     max_len: int | None = None
+    lossy = False
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class MemoryTransport:
         for name, value in (("loss", loss), ("repeat", repeat), ("swap", swap)):
             if not 0 <= value < 1:
                 raise ArgumentError(f"{name} is {value}: expected 0 to below 1")
-        self.max_len = max_len
+        self.max_len, self.lossy = max_len, loss > 0
         self._service = service
         self._shares = loss, repeat, swap
         self._draws = np.random.default_rng(seed)

@@ -43,6 +43,7 @@ class MqttTransport:
     """
 
     max_len: int | None = None
+    lossy = True  # what a server had taken when it ended
 
     def __init__(
         self,

@@ -68,8 +68,8 @@ class Sender(Closing):
     it is lost; what has no reply is then sent again under its id, so that the server does not run
     it twice.  model: the tail's name, "" for the server's first.  timeout_s: how long a request may
     take in all.  resend_s: how long a reply may take before the request is sent again, twice as
-    long each time; None where the link itself loses nothing.  waiting: requests under way at a
-    time; `submit` waits for one to end.
+    long each time; None: a tenth of timeout_s if the transport is lossy, as long as it takes if it
+    is not.  waiting: requests under way at a time; `submit` waits for one to end.
 
     Safe to use from several threads.
     """
@@ -88,7 +88,8 @@ class Sender(Closing):
                 raise ArgumentError(f"{name} is {value}: expected more than 0")
         self.model, self.timeout_s = model, timeout_s
         self.stats = SenderStats()
-        self._transport, self._resend_s = transport, resend_s
+        self._transport = transport
+        self._resend_s = resend_s or (timeout_s / 10 if transport.lossy else math.inf)
         self._room = threading.Semaphore(waiting)
         self._ids = iter(range((1 + secrets.randbits(31)) << 32, 1 << 64))
         # Guards what follows, but is never held while the transport works.
@@ -204,8 +205,7 @@ class Sender(Closing):
         for one in due:
             one.sends += 1
             one.sent_s = min(one.sent_s, now)
-            pause_s = math.inf if self._resend_s is None else self._resend_s * 2 ** (one.sends - 1)
-            one.next_s = now + pause_s
+            one.next_s = now + self._resend_s * 2 ** (one.sends - 1)
             self.stats.resent += one.sends > 1
             try:
                 self._transport.send(one.request)

@@ -25,14 +25,14 @@ class SerialTransport:
     """The server at the other end of a serial line; see `Transport`.
 
     port: a device, such as /dev/ttyUSB0, or a URL of pyserial's.  timeout_s: how long the line may
-    take a request in; `send` waits for it.  What is damaged on the way is lost: whoever uses it
-    sends again.
+    take a request in; `send` waits for it.  What is damaged on the way is lost.
 
     Raises ArgumentError for times that are none, URLs and rates that pyserial does not know, and
     MissingDependencyError without pyserial and cobs.
     """
 
     max_len: int | None = None
+    lossy = True
 
     def __init__(self, port: str, baud: int = BAUD, *, timeout_s: float = 10.0) -> None:
         check_timeout(timeout_s)

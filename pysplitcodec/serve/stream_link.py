@@ -36,6 +36,7 @@ class StreamTransport:
     """
 
     max_len: int | None = MAX_LEN
+    lossy = False
 
     def __init__(
         self,

@@ -22,10 +22,12 @@ class Transport(Protocol):
     and sends again.  Calls come from one thread at a time.
 
     max_len: bytes of the longest request, as `FrameRequest.pack` gives it, that the link carries;
-    None: it does not say, or has no limit.
+    None: it does not say, or has no limit.  lossy: whether messages may be lost while the
+    connection lasts, so that only time tells.
     """
 
     max_len: int | None
+    lossy: bool
 
     def open(
         self, replied: Callable[[FrameReply], None], lost: Callable[[ServerError], None]
