@@ -49,12 +49,8 @@ def train(
         found = _done(path, recipe)
         if not halves or recipe.split is None or (folder / "head.pt2").exists():
             return found
-    try:
+    with _needs_torch():
         from pysplitcodec.train.run import Run
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"training needs {error.name}: pip install torch==2.13.0 'pysplitcodec[train]'"
-        ) from None
     run = Run(recipe, folder, Path(stages or folder.parent / "stages"), progress)
     found = run.carry_out()
     if halves:
@@ -81,9 +77,13 @@ def train_all(
     names = [recipe.name for recipe in recipes]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ArgumentError(f"the grid has {min(twice)} twice: expected runs that differ")
-    if threads is not None:
+    with _needs_torch():
         import torch
 
+        from pysplitcodec.train.parts import check_parts
+    for recipe in recipes:  # or what is wrong with the last would show after hours
+        check_parts(recipe)
+    if threads is not None:
         torch.set_num_threads(threads)
     found = {}
     for name, recipe in zip(names, recipes):
@@ -98,6 +98,16 @@ def train_all(
                     progress=progress,
                 )
     return found
+
+
+@contextmanager
+def _needs_torch() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"training needs {error.name}: pip install torch==2.13.0 'pysplitcodec[train]'"
+        ) from None
 
 
 @contextmanager

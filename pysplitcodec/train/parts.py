@@ -19,7 +19,7 @@ from pysplitcodec.train.ptq import KMeans, MinMax, kmeans, minmax
 from pysplitcodec.train.qat import Centroids, qat
 from pysplitcodec.train.quantizer import Quantizer
 from pysplitcodec.train.rate import Rate, rate
-from pysplitcodec.train.recipe import BottleneckPart, MethodPart
+from pysplitcodec.train.recipe import BottleneckPart, MethodPart, Recipe
 from pysplitcodec.train.tcl import Clustering, tcl
 
 
@@ -106,6 +106,18 @@ def measure_unsplit(part: MethodPart, model: nn.Module, data: Data, device: str)
     return found
 
 
+def check_parts(recipe: Recipe) -> None:
+    """Raise ArgumentError for a recipe whose parts cannot be made; reads no files."""
+    method, bottleneck = recipe.method, recipe.bottleneck
+    if method.name in UNSPLIT:
+        _check(UNSPLIT, "method", method.name, method.settings)
+        return
+    if recipe.split is None:
+        raise ArgumentError("the recipe has no [split]: expected one")
+    build_method(method)
+    _check(BOTTLENECKS, "bottleneck", bottleneck.name, bottleneck.settings)
+
+
 def _from_table(known: Any, what: str, table: Any, arguments: tuple[Any, ...]) -> Any:
     if not isinstance(table, Mapping) or "name" not in table:
         raise ArgumentError(f"{what} is {table!r}: expected a table with a name")
@@ -114,6 +126,11 @@ def _from_table(known: Any, what: str, table: Any, arguments: tuple[Any, ...]) -
 
 
 def _made(known: Any, what: str, name: str, arguments: tuple[Any, ...], settings: Any) -> Any:
+    _check(known, what, name, settings)
+    return known[name](*arguments, **settings)
+
+
+def _check(known: Any, what: str, name: str, settings: Any) -> None:
     if name not in known:
         names = [*known, *(UNSPLIT if known is METHODS else ())]
         raise ArgumentError(f"{what}.name is {name!r}: expected {', '.join(names)}")
@@ -126,4 +143,3 @@ def _made(known: Any, what: str, name: str, arguments: tuple[Any, ...], settings
     for setting, parameter in own.items():
         if parameter.default is parameter.empty and setting not in settings:
             raise ArgumentError(f"{what} {name!r} has no {setting}: expected one")
-    return known[name](*arguments, **settings)

@@ -30,7 +30,13 @@ from pysplitcodec.train.data import Data, image_folders
 from pysplitcodec.train.measure import as_array, features_of, metrics, model_metrics
 from pysplitcodec.train.method import Method
 from pysplitcodec.train.models import build_model, put_weights
-from pysplitcodec.train.parts import UNSPLIT, build_bottleneck, build_method, measure_unsplit
+from pysplitcodec.train.parts import (
+    UNSPLIT,
+    build_bottleneck,
+    build_method,
+    check_parts,
+    measure_unsplit,
+)
 from pysplitcodec.train.quantizer import Quantizer
 from pysplitcodec.train.recipe import DataPart, Recipe, resolve
 from pysplitcodec.train.shapes import shapes
@@ -61,10 +67,9 @@ class Run:
         self.device = _device(recipe.schedule.device)
         self.bfloat16 = _computes_bfloat16(recipe.schedule.precision, self.device)
         self.splits = recipe.method.name not in UNSPLIT
+        check_parts(recipe)  # before what is slow
         if self.splits:
-            if recipe.split is None:
-                raise ArgumentError("the recipe has no [split]: expected one")
-            self.method = build_method(recipe.method)  # before what is slow: it may be wrong
+            self.method = build_method(recipe.method)
         self.data = load_data(recipe.data)
         self.depends: dict[str, Any] = {
             "data": _digest(self.data),
