@@ -4,7 +4,8 @@
 
 For each data set: what each method gains over k-means with the same retraining of the tail, what
 it loses against float, and how many bytes it sends, all as means over split points; "over seeds" is
-the root mean square, over split points, of the sample standard deviations from seed to seed.
+the root mean square, over split points, of the sample standard deviations from seed to seed.  Then
+features sent as JPEG, which have no bits to compare, by split point.
 """
 
 from __future__ import annotations
@@ -25,12 +26,32 @@ def main() -> None:
     """Print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", type=Path, nargs="+", help="rows.json, or folders of runs")
-    rows = [row for row in read_rows(parser.parse_args().rows) if row["bits"] is not None]
+    rows = read_rows(parser.parse_args().rows)
+    jpeg = [row for row in rows if row["method"] == "bottlenet"]
+    rows = [row for row in rows if row["bits"] is not None]
     subjects = list(dict.fromkeys((row["data"]["name"], row["model"]) for row in rows))
     for name, model in subjects:
         here = [r for r in rows if (r["data"]["name"], r["model"]) == (name, model)]
         print(f"### {name}, {model}\n")
         print_subject(here)
+    if jpeg:
+        print("### BottleNet\n")
+        print_jpeg(jpeg)
+
+
+def print_jpeg(rows: list[Row]) -> None:
+    """A line for each split point and quality, the smallest quality first."""
+    print(
+        "| model | after | quality | accuracy | over seeds | lost against float | JPEG bytes |\n"
+        + "|---" * 7
+        + "|"
+    )
+    for row in sorted(rows, key=lambda r: (r["model"], r["split"], r["settings"]["quality"])):
+        got, spread = value(row, "retrained"), deviation(row)
+        cells = [row["model"], f"`{row['split']}`", str(row["settings"]["quality"])]
+        cells += [f"{100 * got:.2f}", "-" if spread is None else f"{100 * spread:.2f}"]
+        cells += [f"{100 * (value(row, 'float') - got):.2f}", f"{coded(row, 'jpeg'):.1f}"]
+        print("| " + " | ".join(cells) + " |")
 
 
 def print_subject(rows: list[Row]) -> None:
