@@ -166,6 +166,23 @@ def test_a_lost_connection_is_opened_again_and_all_is_sent_again() -> None:
         assert link.opened == 2 and sender.stats.connected == 2 and sender.stats.resent == 3
 
 
+@pytest.mark.parametrize("status, stays", [(401, True), (403, True), (408, False), (413, False)])
+def test_a_connection_that_is_refused_later(status: int, stays: bool) -> None:
+    link = Scripted()
+    right = link.answer
+    link.answer = lambda _: None
+    with Sender(link, timeout_s=WAIT_S) as sender:
+        future = sender.submit(b"abc")
+        until(lambda: len(link.sent) == 1)
+        link.answer = right
+        link.lost(ServerError("refused", status))
+        if stays:
+            with pytest.raises(ServerError, match="refused"):
+                future.result(WAIT_S / 2)
+        else:
+            assert value_of(future.result(WAIT_S / 2).reply) == 3
+
+
 def test_what_breaks_while_sending_is_sent_again() -> None:
     link = Scripted()
     link.broken = True
@@ -218,8 +235,9 @@ def test_a_link_that_never_comes_up() -> None:
         assert sender.down is not None and "no route" in str(sender.down)
 
 
-def test_who_is_refused_at_the_door_is_told_at_once() -> None:
-    link = Scripted(ServerError("a token is needed", 401))
+@pytest.mark.parametrize("status", [401, 404])
+def test_who_is_refused_at_the_door_is_told_at_once(status: int) -> None:
+    link = Scripted(ServerError("a token is needed", status))
     with (
         Sender(link, timeout_s=WAIT_S) as sender,
         pytest.raises(ServerError, match="a token is needed"),
@@ -292,10 +310,13 @@ def test_nobody_waits_for_a_link_that_has_a_defect() -> None:
         raise RuntimeError("a defect")
 
     link.answer = fails
+    closed = threading.Event()
+    link.close = closed.set
     with Sender(link, timeout_s=WAIT_S) as sender:
         for _ in range(2):
             with pytest.raises(ServerError, match=r"the link failed: RuntimeError\('a defect'\)"):
                 sender.submit(b"").result(WAIT_S / 2)
+        assert closed.is_set()
 
 
 @pytest.mark.parametrize("option", [{"timeout_s": 0}, {"resend_s": -1.0}, {"waiting": 0}])

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Delivered", "Sender", "SenderStats"]
 
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.05, 1.0
-_OK, _BUSY, _REFUSED = 200, (429, 503), (401, 403)
+_OK, _BUSY = 200, (429, 503)
+# Refusals of a connection that the next one need not get: all others of a client stay.
+_MAY_PASS = (408, 413, 429)
 
 _log = logging.getLogger("pysplitcodec.serve")
 
@@ -142,8 +144,10 @@ class Sender(Closing):
     def _work(self) -> None:
         """What one thread does: it alone calls the transport."""
         try:
-            self._carry()
-            self._transport.close()
+            try:
+                self._carry()
+            finally:
+                self._transport.close()
         except Exception as error:  # a defect, or a transport of somebody else's
             _log.exception("nothing is sent any more")
             with self._changed:
@@ -229,7 +233,7 @@ class Sender(Closing):
             for one in self._pending.values():
                 one.next_s = -math.inf
             self._changed.notify()
-        if error.status in _REFUSED:
+        if error.status in range(400, 500) and error.status not in _MAY_PASS:
             self._fail_all(error)  # who is refused now is refused later
 
     def _replied(self, reply: FrameReply) -> None:
